@@ -1,0 +1,140 @@
+"""Variational autoencoder: one player that owns an encoder q(z | x) and a decoder p(x | z).
+
+Kingma & Welling 2013, "Auto-Encoding Variational Bayes" (arXiv 1312.6114); beta from Higgins et al. 2017; a learned
+scalar variance from Rybkin et al. 2020 (arXiv 2006.13202). Images come and go in [-1, 1].
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from vaegan_jax import latents
+from vaegan_jax.data.sources import DataSpec
+from vaegan_jax.errors import check, check_choices
+from vaegan_jax.games import Game, Player, Schedule, example_keys
+from vaegan_jax.losses import divergences, likelihoods
+from vaegan_jax.networks import dcgan, mlp
+from vaegan_jax.networks.network import Network, pure
+from vaegan_jax.optimizers import Adam
+
+
+@dataclass(frozen=True)
+class Config:
+    """Variational autoencoder (Kingma & Welling 2013)."""
+
+    network: Literal["mlp", "convolutional"] = "mlp"
+    """Encoder and decoder: dense layers, or strided convolutions and their transposes."""
+    latent_size: int = 20
+    """Dimensions of z."""
+    hidden_sizes: tuple[int, ...] = (500,)
+    """Units of the encoder's hidden layers, mirrored in the decoder (mlp)."""
+    width: int = 32
+    """Channels of the largest convolution's output (convolutional)."""
+    likelihood: Literal["bernoulli", "gaussian", "gaussian-learned"] = "bernoulli"
+    """p(x | z): Bernoulli with grey pixels as probabilities, Gaussian of fixed, or of one learned, deviation."""
+    deviation: float = 0.2
+    """Standard deviation of a Gaussian pixel, where black to white is 2 (the first value if learned)."""
+    beta: float = 1.0
+    """Weight of the KL term; 1 is the evidence lower bound."""
+    warmup_kimg: float = 0.0
+    """The KL weight rises linearly from 0 over this many thousand images."""
+    monte_carlo_samples: int = 1
+    """Draws of z per image (L in the paper)."""
+    optimizer: Adam = field(default_factory=Adam)
+    """Of the one player, the VAE."""
+
+    def __post_init__(self):
+        check_choices(self)
+        check(self.latent_size > 0, f"latent-size must be at least 1, not {self.latent_size}")
+        check(min(self.hidden_sizes, default=1) > 0, f"hidden-sizes must be at least 1 each, not {self.hidden_sizes}")
+        check(self.width > 0, f"width must be at least 1, not {self.width}")
+        check(0 < self.deviation < float("inf"), f"deviation must be above 0 and finite, not {self.deviation}")
+        check(0 <= self.beta < float("inf"), f"beta must be 0 or more and finite, not {self.beta}")
+        check(self.warmup_kimg >= 0, f"warmup-kimg must be 0 or more, not {self.warmup_kimg}")
+        check(self.monte_carlo_samples > 0, f"monte-carlo-samples must be at least 1, not {self.monte_carlo_samples}")
+
+
+def networks(config: Config, spec: DataSpec) -> dict[str, Network]:
+    if config.network == "mlp":
+        encoder = mlp.ImageToVector(config.hidden_sizes, 2 * config.latent_size)
+        decoder = mlp.VectorToImage(config.hidden_sizes[::-1], spec.image_shape)
+    else:
+        encoder = dcgan.ImageToVector(2 * config.latent_size, config.width, normalize=False)
+        decoder = dcgan.VectorToImage(spec.image_shape, config.width, normalize=False)
+    image = jax.ShapeDtypeStruct((1, *spec.image_shape), jnp.result_type(float))
+    made = {
+        "encoder": pure(encoder, image),
+        "decoder": pure(decoder, jax.ShapeDtypeStruct((1, config.latent_size), jnp.result_type(float))),
+    }
+    if config.likelihood == "gaussian-learned":
+        first = jnp.asarray(2 * math.log(config.deviation))
+        made["variance"] = Network(
+            lambda key: ({"log_variance": first}, {}), lambda params, stats: (params["log_variance"], stats)
+        )
+    return made
+
+
+def game(config: Config, spec: DataSpec) -> Game:
+    def loss(params, stats, batch, key, step):
+        reconstruction, kl = elbo_terms(config, spec, params, stats, batch["image"], example_keys(key, batch))
+        reconstruction, kl = reconstruction.mean(), kl.mean()
+        seen_kimg = step * (spec.batch_size / 1000)
+        warmth = jnp.minimum(seen_kimg / config.warmup_kimg, 1) if config.warmup_kimg else 1.0
+        metrics = {"reconstruction": reconstruction, "kl": kl, "elbo": -reconstruction - kl}
+        return reconstruction + config.beta * warmth * kl, ({}, metrics)
+
+    return {"vae": Player(tuple(networks(config, spec)), loss, config.optimizer.transformation())}
+
+
+def schedule(config: Config) -> Schedule:
+    return (("vae",),)
+
+
+def elbo_terms(config: Config, spec: DataSpec, params, stats, images, keys) -> tuple[jax.Array, jax.Array]:
+    """The two parts of -ELBO in nats, both (n,): -E_q log p(x | z), by Monte Carlo, and KL(q(z | x), N(0, I))."""
+    mean, log_variance = encode(config, spec, params, stats, images)
+    keys = jax.vmap(lambda key: jax.random.split(key, config.monte_carlo_samples))(keys)
+
+    def reconstruction(keys):
+        output = decode(config, spec, params, stats, latents.reparameterize(keys, mean, log_variance))
+        if config.likelihood == "bernoulli":
+            return likelihoods.bernoulli(output, (images + 1) / 2).sum((1, 2, 3))
+        return likelihoods.gaussian(output, images, _log_variance(config, params)).sum((1, 2, 3))
+
+    expected = jnp.stack([reconstruction(keys[:, draw]) for draw in range(config.monte_carlo_samples)]).mean(0)
+    return expected, divergences.kl_standard_normal(mean, log_variance).sum(1)
+
+
+def encode(config: Config, spec: DataSpec, params, stats, images) -> tuple[jax.Array, jax.Array]:
+    """Mean and log variance of q(z | x): (n, height, width, channels) -> 2 x (n, latent size)."""
+    output, _ = networks(config, spec)["encoder"].apply(params["encoder"], stats["encoder"], images)
+    mean, log_variance = jnp.split(output, 2, axis=1)
+    return mean, log_variance
+
+
+def decode(config: Config, spec: DataSpec, params, stats, z) -> jax.Array:
+    """What parameterizes p(x | z), (n, height, width, channels): Bernoulli logits or Gaussian means."""
+    return networks(config, spec)["decoder"].apply(params["decoder"], stats["decoder"], z)[0]
+
+
+def sample(config: Config, spec: DataSpec, params, stats, keys, train: bool = False) -> tuple[jax.Array, dict]:
+    """Mean images of p(x | z) at z ~ N(0, I), one per key, in [-1, 1]; and the stats, which a VAE leaves alone."""
+    return _image(config, decode(config, spec, params, stats, latents.normal(config.latent_size)(keys))), stats
+
+
+def reconstruct(config: Config, spec: DataSpec, params, stats, images) -> jax.Array:
+    """Mean images of p(x | z) at the mean of q(z | x), in [-1, 1]."""
+    mean, _ = encode(config, spec, params, stats, images)
+    return _image(config, decode(config, spec, params, stats, mean))
+
+
+def _image(config: Config, output: jax.Array) -> jax.Array:
+    return 2 * jax.nn.sigmoid(output) - 1 if config.likelihood == "bernoulli" else jnp.clip(output, -1, 1)
+
+
+def _log_variance(config: Config, params) -> jax.Array:
+    learned = config.likelihood == "gaussian-learned"
+    return params["variance"]["log_variance"] if learned else jnp.asarray(2 * math.log(config.deviation))

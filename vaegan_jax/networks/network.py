@@ -1,0 +1,38 @@
+"""A network as a pair of pure functions: the one form in which games see linen modules."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+
+from vaegan_jax.games import Params, Stats
+
+
+class Network(NamedTuple):
+    """`init(key) -> (params, stats)` and `apply(params, stats, *inputs, train) -> (output, stats)`, both pure."""
+
+    init: Callable[[jax.Array], tuple[Any, Any]]
+    apply: Callable[..., tuple[Any, Any]]
+
+
+def pure(module: nn.Module, *examples: jax.ShapeDtypeStruct) -> Network:
+    """The pair of a module whose `__call__(*inputs, train)` takes inputs shaped like `examples`."""
+
+    def init(key: jax.Array) -> tuple[Any, Any]:
+        variables = dict(module.lazy_init(key, *examples, train=True))
+        return variables.pop("params", {}), variables
+
+    def apply(params: Any, stats: Any, *inputs: jax.Array, train: bool = False) -> tuple[Any, Any]:
+        output, changed = module.apply(
+            {"params": params, **stats}, *inputs, train=train, mutable=list(stats) if train else []
+        )
+        return output, stats | dict(changed)
+
+    return Network(init, apply)
+
+
+def init_networks(networks: dict[str, Network], key: jax.Array) -> tuple[Params, Stats]:
+    """Parameters and stats of all networks; each has its own key, by its place in the alphabet."""
+    made = {name: networks[name].init(jax.random.fold_in(key, place)) for place, name in enumerate(sorted(networks))}
+    return {name: params for name, (params, _) in made.items()}, {name: stats for name, (_, stats) in made.items()}
