@@ -1,0 +1,56 @@
+"""Exponential moving averages of networks, outside the game, and what is needed to sample from them."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from vaegan_jax.games import Batch, Metrics, Params, State, Stats
+from vaegan_jax.networks.layers import MOMENTUM
+
+Round = Callable[[State, Batch, jax.Array], tuple[State, Metrics]]
+
+
+def start(state: State, networks: Sequence[str]) -> State:
+    """The averages begin as copies of the networks (copies, because a step gives its state's buffers away)."""
+    return state._replace(averages={name: jax.tree.map(jnp.array, state.params[name]) for name in networks})
+
+
+def averaged(round: Round, images_per_round: int, halflife_kimg: float) -> Round:
+    """A round that then moves each average towards its network; after `halflife_kimg` half of the old is left.
+
+    Karras et al. 2018, section 3 of Progressive GAN; the half-life in images, as in EDM, holds for any batch size.
+    """
+    keep = 0.5 ** (images_per_round / (1000 * halflife_kimg))
+
+    def step(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
+        state, metrics = round(state, batch, key)
+        toward = {name: state.params[name] for name in state.averages}
+        return state._replace(averages=jax.tree.map(lambda a, p: p + keep * (a - p), state.averages, toward)), metrics
+
+    return step
+
+
+def standing_statistics(
+    sample: Callable[..., tuple[jax.Array, Stats]],
+    networks: Sequence[str],
+    params: Params,
+    stats: Stats,
+    keys: jax.Array,
+) -> Stats:
+    """Stats in which the batch norms of `networks` fit `params`: averaged weights need statistics of their own.
+
+    Brock et al. 2018, section 4.2: the means of the batch means and variances over the batches of `keys`, (batches,
+    examples). `sample(params, stats, keys, train) -> (images, stats)` is a model's.
+    """
+
+    def norm(path: tuple) -> bool:
+        return path[0].key in networks and any(getattr(part, "key", None) == "batch_stats" for part in path)
+
+    def settle(path: tuple, old: jax.Array, *new: jax.Array) -> jax.Array:
+        # From zero, one update leaves (1 - MOMENTUM) of the batch's statistics.
+        return sum(new[1:], new[0]) / (len(new) * (1 - MOMENTUM)) if norm(path) else old
+
+    zero = jax.tree_util.tree_map_with_path(lambda path, leaf: leaf * 0 if norm(path) else leaf, stats)
+    once = jax.jit(lambda params, stats, keys: sample(params, stats, keys, train=True)[1])
+    return jax.tree_util.tree_map_with_path(settle, stats, *(once(params, zero, row) for row in keys))

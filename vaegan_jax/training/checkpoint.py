@@ -1,0 +1,136 @@
+"""Checkpoints by Orbax: asynchronous, atomic, the last few kept, and each with the sha256 of what it holds."""
+
+import contextlib
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from vaegan_jax.errors import UserError
+from vaegan_jax.games import State
+
+logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells of its own workings at warning level
+
+Arrays = dict[str, np.ndarray]
+
+
+def flatten(state: Any) -> Arrays:
+    """A host copy of every leaf, by its path, such as "params.encoder.Dense_0.kernel"."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    return {_name(path): np.array(leaf) for path, leaf in leaves}
+
+
+def unflatten(template: State, arrays: Arrays) -> State:
+    """The arrays in the structure of a template (of arrays or shapes); UserError if they do not fit it."""
+    leaves, structure = jax.tree_util.tree_flatten_with_path(template)
+    expected = {_name(path): (tuple(leaf.shape), np.dtype(leaf.dtype)) for path, leaf in leaves}
+    found = {name: (array.shape, array.dtype) for name, array in arrays.items()}
+    if wrong := sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)):
+        raise UserError(
+            f"the checkpoint is of another model than config.json says: {wrong[0]} should be "
+            f"{_shape(expected.get(wrong[0]))} and is {_shape(found.get(wrong[0]))} ({len(wrong)} such)"
+        )
+    return jax.tree.unflatten(structure, [arrays[name] for name in expected])
+
+
+def digest(arrays: Arrays) -> str:
+    """sha256 over names, types, shapes and bytes, in the order of the names."""
+    total = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        total.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        total.update(array.tobytes())
+    return total.hexdigest()
+
+
+class Checkpoints:
+    """The checkpoints of one run, under `folder/<step>`; only the trainer, which holds the run's lock, may write."""
+
+    def __init__(self, folder: Path, keep: int = 3, write: bool = False):
+        self.folder = folder
+        if write:
+            options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
+        else:
+            options = ocp.CheckpointManagerOptions(read_only=True)
+            if not folder.is_dir():
+                raise UserError(
+                    f"{folder.parent} has no checkpoint yet: let it train, or `vaegan resume {folder.parent}`"
+                )
+        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        self.last_good: int | None = None
+        self._pending: int | None = None
+
+    def save(self, step: int, state: State) -> None:
+        """Starts to write a host copy of the state and returns; raises UserError if this or the last write failed."""
+        arrays = flatten(state)
+        items = {"state": ocp.args.StandardSave(arrays), "digest": ocp.args.JsonSave({"sha256": digest(arrays)})}
+        self.wait()
+        self._writing(lambda: self._manager.save(step, args=ocp.args.Composite(**items), force=True))
+        self._pending = step
+
+    def wait(self) -> None:
+        """Until what was started is on disk."""
+        if self._pending is not None:
+            self._writing(self._manager.wait_until_finished)
+            self.last_good, self._pending = self._pending, None
+
+    def restore(self) -> tuple[int, Arrays, list[str]] | None:
+        """The newest checkpoint whose sha256 is right: (step, arrays, what was wrong with newer ones).
+
+        None if there are no checkpoints; raises UserError if there are some and all are damaged.
+        """
+        damage = []
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                items = {"state": ocp.args.StandardRestore(), "digest": ocp.args.JsonRestore()}
+                restored = self._manager.restore(step, args=ocp.args.Composite(**items))
+                arrays = {name: np.asarray(array) for name, array in restored.state.items()}
+                if digest(arrays) == restored.digest["sha256"]:
+                    self.last_good = step
+                    return step, arrays, damage
+                damage.append(f"checkpoint {step} is damaged: its sha256 is not the stored one")
+            except (ValueError, OSError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+                damage.append(f"checkpoint {step} is damaged: {str(error).strip().splitlines()[0][:120]}")
+        if damage:
+            raise UserError(f"no checkpoint in {self.folder} can be read: {'; '.join(damage)}")
+        return None
+
+    def set_aside(self, after: int) -> None:
+        """Moves checkpoints newer than `after`, which are damaged, to a folder beside: their steps are free again."""
+        for step in [step for step in self._manager.all_steps() if step > after]:
+            target = self.folder.parent / "damaged"
+            target.mkdir(exist_ok=True)
+            number = sum(1 for _ in target.iterdir())
+            (self.folder / str(step)).rename(target / f"{step}-{number}")
+        self._manager.reload()
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, kind, *error) -> None:
+        # After an error, one more about what was being written would only hide it.
+        with contextlib.suppress(Exception) if kind else contextlib.nullcontext():
+            self._manager.close()
+
+    def _writing(self, action) -> None:
+        try:
+            action()
+        except Exception as error:  # Orbax and TensorStore raise many kinds for a full or vanished disk
+            good = "none" if self.last_good is None else f"step {self.last_good}"
+            reason = " ".join(str(error).split())[:160]
+            raise UserError(
+                f"cannot write a checkpoint to {self.folder}: {reason}. Last good checkpoint: {good}"
+            ) from error
+
+
+def _name(path: tuple) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
+def _shape(found: tuple | None) -> str:
+    return "absent" if found is None else f"{found[1]}{list(found[0])}"

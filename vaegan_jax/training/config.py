@@ -1,0 +1,111 @@
+"""What a run is: everything that its trajectory depends on, as one frozen dataclass that is stored as JSON."""
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, Union
+
+import tyro
+
+from vaegan_jax.errors import check, check_choices
+from vaegan_jax.models import MODELS, name_of, vae
+
+Model = Union[tuple(Annotated[m.Config, tyro.conf.subcommand(name, prefix_name=False)] for name, m in MODELS.items())]  # noqa: UP007
+"""Any model's `Config`; on the command line its name, then its fields as --model.FIELD."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How the loop trains, logs, samples and saves."""
+
+    micro_batches: int = 1
+    """Parts in which each move's batch is computed and accumulated, to fit memory."""
+    rounds_per_dispatch: int = 0
+    """Rounds in one call to the device; 0 chooses: 1 for convolutions on a CPU (slow in loops there), else 16."""
+    ema_halflife_kimg: float = 10.0
+    """Half-life of the averaged generator, in thousand images; 0 keeps no average."""
+    log_interval_steps: int = 50
+    """Rounds between lines of metrics.jsonl."""
+    sample_interval_steps: int = 500
+    """Rounds between sample grids; 0 draws only the last."""
+    sample_count: int = 64
+    """Images in a sample grid."""
+    checkpoint_interval_steps: int = 500
+    """Rounds between checkpoints; 0 saves only the last."""
+    keep_checkpoints: int = 3
+    """How many checkpoints are kept."""
+
+    def __post_init__(self):
+        for name in ("micro_batches", "log_interval_steps", "sample_count", "keep_checkpoints"):
+            check(getattr(self, name) > 0, f"{_flag(name)} must be at least 1, not {getattr(self, name)}")
+        for name in ("rounds_per_dispatch", "ema_halflife_kimg", "sample_interval_steps", "checkpoint_interval_steps"):
+            check(
+                0 <= getattr(self, name) < float("inf"), f"{_flag(name)} must be 0 or more, not {getattr(self, name)}"
+            )
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A run. Two runs of one RunConfig, one library version and one machine are the same, bit for bit."""
+
+    model: Model = field(default_factory=vae.Config)
+    """The `Config` of a model, such as `vaegan_jax.models.gan.Config()`."""
+    data: str = "fashion_mnist_small"
+    """Name of the data set, or the path of an .npz file."""
+    steps: int = 6000
+    """Rounds to train in total."""
+    batch_size: int = 128
+    """Examples of each move, over all devices."""
+    seed: int = 0
+    """Seed of everything random: weights, noise and the order of the data."""
+    devices: int = 0
+    """Devices to train on; 0 means all (one on a CPU). On a CPU N makes N virtual devices, up to 16."""
+    parallel: Literal["sharded", "pmapped"] = "sharded"
+    """How the step is lifted to the devices."""
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def __post_init__(self):
+        check_choices(self)
+        name_of(self.model)
+        check(self.steps > 0, f"steps must be at least 1, not {self.steps}")
+        check(self.batch_size > 0, f"batch-size must be at least 1, not {self.batch_size}")
+        check(0 <= self.seed < 2**32, f"seed must be in 0 .. 2^32 - 1, not {self.seed}")
+        check(self.devices >= 0, f"devices must be 0 (all) or more, not {self.devices}")
+        parts = self.training.micro_batches
+        check(
+            self.batch_size % (parts * max(self.devices, 1)) == 0,
+            f"batch-size {self.batch_size} is not divisible by {max(self.devices, 1)} devices x {parts} micro-batches",
+        )
+
+
+def to_json(config: RunConfig) -> dict[str, Any]:
+    """A dictionary for JSON: the dataclass, and the name of its model beside the model's own fields."""
+    return {**dataclasses.asdict(config), "model": {"name": name_of(config.model), **dataclasses.asdict(config.model)}}
+
+
+def from_json(stored: dict[str, Any]) -> RunConfig:
+    """The inverse of `to_json`. Raises KeyError, TypeError or ValueError where the dictionary is not such a thing."""
+    model = dict(stored["model"])
+    config = _build(MODELS[model.pop("name")].Config, model)
+    return _build(RunConfig, {**stored, "model": config})
+
+
+def _build(kind: type, values: dict[str, Any]) -> Any:
+    hints = typing.get_type_hints(kind)
+    if strange := sorted(set(values) - set(hints)):
+        raise ValueError(f"{kind.__name__} has no field {strange[0]}")
+    return kind(**{name: _convert(hints[name], value) for name, value in values.items()})
+
+
+def _convert(hint: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+        return _build(hint, value)
+    origin = typing.get_origin(hint) or hint
+    if isinstance(origin, type) and not isinstance(origin, types.UnionType) and issubclass(origin, tuple):
+        return tuple(value)
+    return value
+
+
+def _flag(name: str) -> str:
+    return f"training.{name.replace('_', '-')}"

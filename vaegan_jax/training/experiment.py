@@ -1,0 +1,131 @@
+"""A run's pure parts, put together from its configuration: the game, its step and its samples. No files, no loop."""
+
+import dataclasses
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vaegan_jax.data.batches import fetch
+from vaegan_jax.data.sources import DataSpec
+from vaegan_jax.errors import UserError
+from vaegan_jax.games import Batch, Game, Metrics, Params, Schedule, State, Stats, init, play
+from vaegan_jax.models import MODELS, name_of
+from vaegan_jax.networks.network import init_networks
+from vaegan_jax.training.averaging import averaged, standing_statistics, start
+from vaegan_jax.training.config import RunConfig
+
+INIT, PLAY, SAMPLES, STANDING = range(4)
+"""What the root key is for: folded in by meaning."""
+CHUNK = 256
+"""Images generated at once."""
+
+
+class Experiment(NamedTuple):
+    """What a configuration means. `config.model` is the model's own `Config`, `model` its module."""
+
+    config: RunConfig
+    spec: DataSpec
+    model: ModuleType
+    game: Game
+    schedule: Schedule
+
+    @property
+    def batch_shape(self) -> tuple[int, int, int]:
+        """(moves, micro-batches, examples) of one round."""
+        parts = self.config.training.micro_batches
+        return len(self.schedule), parts, self.config.batch_size // parts
+
+    @property
+    def images_per_round(self) -> int:
+        """Real images that the first player sees in a round: the time in which training is counted."""
+        first = self.schedule[0][0]
+        return self.config.batch_size * sum(first in movers for movers in self.schedule)
+
+    def key(self, meaning: int) -> jax.Array:
+        """The root key of the run with one of the meanings above folded in."""
+        return jax.random.fold_in(jax.random.key(self.config.seed), meaning)
+
+    @property
+    def averages(self) -> tuple[str, ...]:
+        """Networks that are also kept as moving averages."""
+        return getattr(self.model, "AVERAGED", ()) if self.config.training.ema_halflife_kimg else ()
+
+
+def assemble(config: RunConfig, spec: DataSpec) -> Experiment:
+    """Raises UserError where the model does not fit the data."""
+    model = MODELS[name_of(config.model)]
+    spec = dataclasses.replace(spec, batch_size=config.batch_size)
+    try:
+        return Experiment(config, spec, model, model.game(config.model, spec), model.schedule(config.model))
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def first_state(experiment: Experiment) -> State:
+    """The state before round 0, a pure function of the seed."""
+
+    def make(key: jax.Array) -> State:
+        networks = experiment.model.networks(experiment.config.model, experiment.spec)
+        return start(init(experiment.game, *init_networks(networks, key)), experiment.averages)
+
+    return jax.jit(make)(experiment.key(INIT))
+
+
+def step_of(experiment: Experiment):
+    """One round as `(state, batch, key, store) -> (state, metrics)`: reads the examples, plays, averages."""
+    round = play(experiment.game, experiment.schedule)
+    if experiment.averages:
+        round = averaged(round, experiment.images_per_round, experiment.config.training.ema_halflife_kimg)
+
+    def step(state: State, batch: Batch, key: jax.Array, store: Batch) -> tuple[State, Metrics]:
+        return round(state, fetch(store, batch), key)
+
+    return step
+
+
+def weights_for_sampling(experiment: Experiment, state: State) -> tuple[Params, Stats, str]:
+    """The params and stats to sample with, and what they are, in words: part of every number made from the samples."""
+    if not experiment.averages:
+        return state.params, state.stats, "last weights"
+    params = state.params | state.averages
+    key = experiment.key(STANDING)
+    keys = jax.vmap(lambda batch: example_range(jax.random.fold_in(key, batch), 0, 128))(jnp.arange(8))
+    stats = standing_statistics(_sampler(experiment), experiment.averages, params, state.stats, keys)
+    halflife = experiment.config.training.ema_halflife_kimg
+    return params, stats, f"averaged weights (half-life {halflife:g} kimg), standing statistics of 8 x 128 latents"
+
+
+def example_range(key: jax.Array, first: int, count: int) -> jax.Array:
+    """Keys of samples first .. first + count - 1: sample i is the same in any grid that it is part of."""
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(first, first + count))
+
+
+def generate(experiment: Experiment, params: Params, stats: Stats, count: int, seed: int) -> np.ndarray:
+    """`count` images in [-1, 1] from the latents of `seed`, (count, height, width, channels), in chunks."""
+    key = jax.random.fold_in(jax.random.key(seed), SAMPLES)
+    sample = jax.jit(lambda params, stats, keys: _sampler(experiment)(params, stats, keys, train=False)[0])
+    size = min(count, CHUNK)
+    chunks = [np.asarray(sample(params, stats, example_range(key, at, size))) for at in range(0, count, size)]
+    return np.concatenate(chunks)[:count]
+
+
+def reconstruct(experiment: Experiment, state: State, images: np.ndarray) -> np.ndarray:
+    """Images in [-1, 1] through encoder and decoder. UserError for a model that has no encoder."""
+    if not hasattr(experiment.model, "reconstruct"):
+        raise UserError(f"{name_of(experiment.config.model)} cannot reconstruct: it has no encoder (vae has)")
+    run = jax.jit(
+        lambda params, stats, x: experiment.model.reconstruct(
+            experiment.config.model, experiment.spec, params, stats, x
+        )
+    )
+    return np.asarray(run(state.params, state.stats, images))
+
+
+def _sampler(experiment: Experiment):
+    def sample(params: Any, stats: Any, keys: jax.Array, train: bool):
+        return experiment.model.sample(experiment.config.model, experiment.spec, params, stats, keys, train)
+
+    return sample

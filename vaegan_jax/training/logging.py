@@ -1,0 +1,107 @@
+"""What a run tells while it trains: metrics.jsonl, TensorBoard events made from it, and progress for people."""
+
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from vaegan_jax.errors import UserError
+from vaegan_jax.training.run import write
+
+PLAIN_INTERVAL_SECONDS = 5.0
+"""Without a terminal, a line at most this often."""
+
+
+class MetricsLog:
+    """metrics.jsonl, a line an interval, and the same as TensorBoard scalars. Opened by the trainer alone."""
+
+    def __init__(self, folder: Path, step: int):
+        """Cuts both back to what happened up to `step`: a resumed run tells every round once."""
+        from tensorboardX import SummaryWriter
+
+        kept = [row for row in read_metrics(folder) if row["step"] <= step]
+        self.last: Mapping[str, Any] = kept[-1] if kept else {}
+        write(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
+        shutil.rmtree(folder / "events", ignore_errors=True)
+        self._events = SummaryWriter(str(folder / "events"), write_to_disk=True)
+        for row in kept:
+            self._scalars(row)
+        self._file = open(folder / "metrics.jsonl", "a")  # noqa: SIM115 (closed on exit)
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        self.last = dict(row)
+        self._file.write(json.dumps(self.last) + "\n")
+        self._file.flush()
+        self._scalars(row)
+
+    def __enter__(self) -> "MetricsLog":
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._file.close()
+        self._events.close()
+
+    def _scalars(self, row: Mapping[str, Any]) -> None:
+        for name in row.keys() - {"step"}:
+            self._events.add_scalar(name, row[name], row["step"])
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl; a last line that a kill tore is left out. UserError if another line is damaged."""
+    path = folder / "metrics.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            if number < len(lines):
+                raise UserError(f"{path}, line {number}, is damaged: mend it or move the file away") from error
+    return rows
+
+
+class Bar:
+    """Progress with time left, images a second and losses: a bar on a terminal, else a line now and then."""
+
+    def __init__(self, console: Console, done: int, steps: int):
+        self._console, self._done, self._steps = console, done, steps
+        self._first, self._begun, self._last = done, time.monotonic(), time.monotonic()
+        self._bar = None
+        if console.is_terminal:
+            text = TextColumn("{task.fields[told]}")
+            columns = [BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), text]
+            self._bar = Progress(*columns, console=console)
+            self._task = self._bar.add_task("", total=steps, completed=done, told="compiling")
+
+    def __enter__(self) -> "Bar":
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *error) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def advance(self, done: int) -> None:
+        self._done = done
+        if self._bar:
+            self._bar.update(self._task, completed=done)
+
+    def tell(self, images_per_second: float, metrics: Mapping[str, float]) -> None:
+        losses = {name.removesuffix("/loss"): value for name, value in metrics.items() if name.endswith("/loss")}
+        told = "  ".join(
+            [f"{images_per_second:,.0f} images/s", *(f"{name} {value:.4g}" for name, value in losses.items())]
+        )
+        now = time.monotonic()
+        if self._bar:
+            self._bar.update(self._task, told=told)
+        elif now - self._last >= PLAIN_INTERVAL_SECONDS or self._done == self._steps:
+            self._last = now
+            left = (now - self._begun) * (self._steps - self._done) / max(self._done - self._first, 1)
+            clock = f"{int(left) // 60}:{int(left) % 60:02d}"
+            self._console.print(f"round {self._done:,} of {self._steps:,}  {clock} left  {told}")

@@ -1,0 +1,96 @@
+"""What can be had from a run, finished or running, without disturbing it: state, samples, reconstructions, facts."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from vaegan_jax.data import load
+from vaegan_jax.data.sources import DataSpec
+from vaegan_jax.errors import UserError
+from vaegan_jax.games import State
+from vaegan_jax.training.checkpoint import Arrays, Checkpoints, digest, unflatten
+from vaegan_jax.training.config import to_json
+from vaegan_jax.training.experiment import (
+    Experiment,
+    assemble,
+    first_state,
+    generate,
+    reconstruct,
+    weights_for_sampling,
+)
+from vaegan_jax.training.logging import read_metrics
+from vaegan_jax.training.run import read_config
+from vaegan_jax.training.showing import images
+
+
+def read(run: Path | str) -> tuple[Experiment, State, int]:
+    """The experiment and the newest good state of a run, with its round. Needs the run folder alone."""
+    folder = Path(run)
+    experiment = _experiment(folder)
+    step, arrays, _ = _restore(folder)
+    return experiment, unflatten(jax.eval_shape(lambda: first_state(experiment)), arrays), step
+
+
+def sample(run: Path | str, count: int, seed: int | None = None) -> tuple[np.ndarray, str]:
+    """`count` images in [-1, 1], (count, height, width, channels), and with which weights they were made."""
+    experiment, state, _ = read(run)
+    params, stats, sampled_with = weights_for_sampling(experiment, state)
+    return generate(experiment, params, stats, count, experiment.config.seed if seed is None else seed), sampled_with
+
+
+def reconstructions(run: Path | str, count: int = 64) -> tuple[np.ndarray, np.ndarray]:
+    """The first `count` images of the run's test split and their reconstructions, both in [-1, 1]."""
+    experiment, state, _ = read(run)
+    source = load(experiment.config.data, "test")
+    if source.spec.image_shape != experiment.spec.image_shape:
+        raise UserError(
+            f"{experiment.config.data} has images of {source.spec.image_shape}, the run of {experiment.spec.image_shape}"
+        )
+    real = images(source, np.arange(min(count, len(source))))
+    return real, reconstruct(experiment, state, real)
+
+
+def inspect(run: Path | str) -> dict[str, Any]:
+    """What there is to know: step, parameters by network, sha256 of parameters and state, config, latest metrics."""
+    folder = Path(run)
+    config, record = read_config(folder)
+    step, arrays, damage = _restore(folder)
+    params = {name: array for name, array in arrays.items() if name.startswith("params.")}
+    counts: dict[str, int] = {}
+    for name, array in params.items():
+        network = name.split(".")[1]
+        counts[network] = counts.get(network, 0) + array.size
+    metrics = [row for row in read_metrics(folder) if row["step"] <= step]
+    return {
+        "run": str(folder),
+        "step": step,
+        "steps": config.steps,
+        "parameters": counts,
+        "sha256": {"parameters": digest(params), "state": digest(arrays)},
+        "damage": damage,
+        "metrics": metrics[-1] if metrics else {},
+        "config": to_json(config),
+        "spec": asdict(_experiment(folder).spec),
+        "versions": record["versions"],
+        "git": record["git"],
+    }
+
+
+def _experiment(folder: Path) -> Experiment:
+    config, record = read_config(folder)
+    spec = record["spec"]
+    return assemble(
+        config,
+        DataSpec(**spec | {"image_shape": tuple(spec["image_shape"]), "class_names": tuple(spec["class_names"])}),
+    )
+
+
+def _restore(folder: Path) -> tuple[int, Arrays, list[str]]:
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+        restored = checkpoints.restore()
+    if restored is None:
+        raise UserError(f"{folder} has no checkpoint yet: let it train, or `vaegan resume {folder}`")
+    return restored

@@ -1,0 +1,73 @@
+"""The pictures of a run: sample grids from fixed latents as it goes, and at its end beside the data and in motion."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from vaegan_jax.data import Source, load
+from vaegan_jax.data.batches import fetch, order
+from vaegan_jax.data.sources import gather
+from vaegan_jax.errors import UserError
+from vaegan_jax.games import State
+from vaegan_jax.pictures import gif, grid, pairs, png, side_by_side
+from vaegan_jax.training.experiment import Experiment, generate, reconstruct, weights_for_sampling
+from vaegan_jax.training.run import write
+
+
+class Pictures:
+    """Draws into the folder of a run; made by the trainer alone."""
+
+    def __init__(self, folder: Path, experiment: Experiment, source: Source, done: int):
+        """Cuts the sample grids back to those of rounds up to `done`."""
+        self._folder, self._experiment, self._source = folder, experiment, source
+        for path in self._grids():
+            if int(path.stem.removeprefix("step-")) > done:
+                path.unlink()
+
+    def draw(self, state: State, step: int) -> None:
+        """Writes the sample grid of a round."""
+        write(self._folder / "samples" / f"step-{step:08d}.png", png(self._samples(state)[0]))
+
+    def finish(self, state: State) -> tuple[dict[str, str], str]:
+        """Writes the last pictures; returns their names by title, and what weights the samples were made with."""
+        sheet, sampled_with = self._samples(state)
+        config = self._experiment.config
+        count = min(config.training.sample_count, len(self._source))
+        real = images(self._source, order(config.seed, 0, len(self._source))[:count])
+        made = {"samples": png(sheet), "beside data": png(side_by_side({"data": grid(real), "samples": sheet}))}
+        if hasattr(self._experiment.model, "reconstruct"):
+            made["reconstructions"] = png(reconstruction_pairs(self._experiment, state, self._held_out(), count))
+        for title, content in made.items():
+            write(self._folder / f"{title.replace(' ', '_')}.png", content)
+        names = {title: f"{title.replace(' ', '_')}.png" for title in made}
+        if frames := [np.asarray(Image.open(path)) for path in self._grids()]:
+            write(self._folder / "samples.gif", gif(frames))
+            names["animation"] = "samples.gif"
+        return names, sampled_with
+
+    def _samples(self, state: State) -> tuple[np.ndarray, str]:
+        config = self._experiment.config
+        params, stats, sampled_with = weights_for_sampling(self._experiment, state)
+        return grid(generate(self._experiment, params, stats, config.training.sample_count, config.seed)), sampled_with
+
+    def _grids(self) -> list[Path]:
+        return sorted((self._folder / "samples").glob("step-*.png"))
+
+    def _held_out(self) -> Source:
+        """The test split, or what the trainer was handed where the data have no name."""
+        try:
+            return load(self._experiment.config.data, "test")
+        except UserError:
+            return self._source
+
+
+def images(source: Source, indices: np.ndarray) -> np.ndarray:
+    """Examples of a source as images in [-1, 1]."""
+    return np.asarray(fetch({}, {"image": gather(source, indices)["image"]})["image"])
+
+
+def reconstruction_pairs(experiment: Experiment, state: State, source: Source, count: int) -> np.ndarray:
+    """A picture of the first `count` images of a source, each above its reconstruction."""
+    real = images(source, np.arange(min(count, len(source))))
+    return pairs(real, reconstruct(experiment, state, real))

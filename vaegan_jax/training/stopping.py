@@ -1,0 +1,68 @@
+"""Why training stops before its end: a signal, or numbers that are no longer finite."""
+
+import math
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import jax
+import numpy as np
+
+from vaegan_jax.training.experiment import Experiment
+
+WATCHED = ("loss", "gradient", "parameters")
+"""Metrics of each player that must stay finite."""
+
+
+class Interrupted(Exception):
+    """Ctrl-C or SIGTERM, after the round was finished and saved. `signal` is its number."""
+
+    def __init__(self, message: str, number: int):
+        super().__init__(message)
+        self.signal = number
+
+
+class Diverged(Exception):
+    """A loss, gradient or parameter is NaN or infinite; the message names player and round and says what to try."""
+
+
+@contextmanager
+def signals() -> Iterator[list[int]]:
+    """A list that the first Ctrl-C or SIGTERM puts its number in; the second one acts as it always does."""
+    received, before = [], {}
+
+    def note(number: int, frame) -> None:
+        received.append(number)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def finite_values(experiment: Experiment, first: int, metrics: dict[str, jax.Array]) -> dict[str, float]:
+    """The last row of a dispatch's metrics, whose rows are the rounds from `first` on; waits for the device.
+
+    Raises Diverged for the first round in which a player's loss, gradient or parameters are not finite.
+    """
+    rows = {name: np.asarray(column) for name, column in metrics.items()}
+    watched = [(player, what) for player in experiment.game for what in WATCHED]
+    for row in range(len(next(iter(rows.values())))):
+        for player, what in watched:
+            if not math.isfinite(value := rows[f"{player}/{what}"][row]):
+                raise Diverged(
+                    f"the {what} of {player} became {value} in round {first + row + 1:,}. Try a smaller learning rate "
+                    f"(--model.{_optimizer(experiment, player)}.learning-rate), a larger batch, or another seed"
+                )
+    return {name: float(column[-1]) for name, column in rows.items()}
+
+
+def _optimizer(experiment: Experiment, player: str) -> str:
+    name = f"{player}_optimizer"
+    return name.replace("_", "-") if hasattr(experiment.config.model, name) else "optimizer"
