@@ -120,7 +120,7 @@ def _on_cpu() -> bool:
 
 def _check(size, kernel: int, stride: int, padding: Padding, out) -> None:
     """Refuse an output size that a convolution of an image of this size does not have."""
-    expected = tuple((length + sum(pad) - kernel) // stride + 1 for length, pad in zip(size, padding))
+    expected = tuple((length + sum(pad) - kernel) // stride + 1 for length, pad in zip(size, padding, strict=True))
     if expected != tuple(out):
         raise ValueError(f"an image of size {tuple(size)} gives an output of size {expected}, not {tuple(out)}")
 
@@ -168,21 +168,20 @@ def _subpixel(y, kernel, stride, padding, size):
     fill = (0, taps * stride - kernel.shape[0])
     phases = jnp.pad(kernel, (fill, fill, (0, 0), (0, 0))).reshape(taps, stride, taps, stride, c_in, -1)
     phases = phases[::-1, :, ::-1].transpose(0, 2, 5, 1, 3, 4).reshape(taps, taps, -1, stride * stride * c_in)
-    # Only the v of pixels that remain after the padding is cropped.
-    first = [low // stride for low, _ in padding]
-    last = [(low + length - 1) // stride for (low, _), length in zip(padding, size)]
-    window = tuple((taps - 1 - f, l - (out - 1)) for f, l, out in zip(first, last, y.shape[1:3]))
+    # The first and the last v of which a pixel remains once the padding is cropped.
+    spans = [(low // stride, (low + length - 1) // stride) for (low, _), length in zip(padding, size, strict=True)]
+    window = tuple((taps - 1 - first, last - m + 1) for (first, last), m in zip(spans, y.shape[1:3], strict=True))
     x = _native(y, phases, 1, window)
     h, w = x.shape[1:3]
     x = x.reshape(n, h, w, stride, stride, c_in).transpose(0, 1, 3, 2, 4, 5).reshape(n, h * stride, w * stride, c_in)
-    starts = [f * stride - low for f, (low, _) in zip(first, padding)]
-    return _pad(x, tuple((s, length - stride * m - s) for s, length, m in zip(starts, size, (h, w))))
+    top, left = (low % stride for low, _ in padding)
+    return x[:, top : top + size[0], left : left + size[1]]
 
 
 def _correlate(x, y, stride, padding, k):
-    """W as a convolution of x with y, dilated by the stride, that sums over the batch as if it were channels."""
+    """W as a convolution of x with y, dilated by the stride, that sums over the batch as if over channels."""
     window = tuple(
-        (low, stride * (out - 1) + k - length - low)
-        for (low, _), out, length in zip(padding, y.shape[1:3], x.shape[1:3])
+        (low, stride * (m - 1) + k - length - low)
+        for (low, _), m, length in zip(padding, y.shape[1:3], x.shape[1:3], strict=True)
     )
     return _native(x.transpose(3, 1, 2, 0), y.transpose(1, 2, 0, 3), 1, window, dilation=stride).transpose(1, 2, 0, 3)
