@@ -148,7 +148,7 @@ def play(
             update, opt[name] = game[name].tx.update(slope, opt[name], block)
             params |= (block := optax.apply_updates(block, update))
             for title, tree in (("gradient", slope), ("update", update), ("parameters", block)):
-                metrics[f"{name}/{title}"] = optax.global_norm(tree)
+                metrics[f"{name}/{title}"] = optax.tree.norm(tree)
         return state._replace(params=params, stats=state.stats | stats, opt=opt), metrics
 
     def round(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
