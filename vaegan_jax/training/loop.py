@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from vaegan_jax.data import Source, load
+from vaegan_jax.data import DATASETS, Source, load
 from vaegan_jax.errors import UserError, check
 from vaegan_jax.games import Metrics, State, describe
 from vaegan_jax.training import run as runs
@@ -35,7 +35,8 @@ def train(
     devices = choose_devices(config)
     source = source or load(config.data, "train")
     experiment = assemble(config, source.spec)
-    facts = {"spec": asdict(source.spec), "examples": len(source), "data_sha256": fingerprint(source)}
+    card = asdict(DATASETS[config.data]) if config.data in DATASETS else None
+    facts = {"spec": asdict(source.spec), "card": card, "examples": len(source), "data_sha256": fingerprint(source)}
     folder = runs.create(None if run is None else Path(run), config, facts)
     return _train(folder, experiment, source, devices, console)
 

@@ -1,0 +1,50 @@
+"""The README's code runs, and what it tells of commands is true."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from vaegan_jax.cli import COMMANDS
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, flags=re.DOTALL)
+
+
+def run(code, folder):
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+def test_the_game_written_by_hand_spirals_out_stays_and_spirals_in(tmp_path):
+    done = run(blocks("python")[0], tmp_path)
+    assert done.returncode == 0, done.stderr
+    norms = {line.split()[0]: float(line.split()[1]) for line in done.stdout.splitlines()[:3]}
+    assert abs(norms["simultaneous"] - 2**0.5 * 1.01**250) < 1e-3 * norms["simultaneous"]
+    assert 1.3 < norms["alternating"] < 1.5
+    assert abs(norms["extragradient"] - 2**0.5 * (1 - 0.1**2 + 0.1**4) ** 250) < 1e-3
+
+
+def test_the_lines_of_python_train_resume_sample_and_inspect(tmp_path):
+    done = run(blocks("python")[1], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs" / "001-vae-fashion_mnist_small" / "samples.png").is_file()
+    assert re.search(r"^[0-9a-f]{64} last weights$", done.stdout, flags=re.MULTILINE)
+
+
+def test_the_table_has_every_command_and_no_other():
+    named = set(re.findall(r"^\| `vaegan (\w+)", TEXT, flags=re.MULTILINE))
+    assert named == set(COMMANDS)
+
+
+def test_the_continuous_integration_runs_the_test_command_of_the_readme():
+    command = blocks("sh")[1].strip()
+    assert command in (ROOT / ".ci" / "run").read_text()
+
+
+def test_pictures_exist_and_are_small():
+    for name in re.findall(r"!\[.*?\]\((.*?)\)", TEXT):
+        assert (ROOT / name).stat().st_size < 300_000
