@@ -27,9 +27,9 @@ class Config:
 
     network: Literal["mlp", "convolutional"] = "mlp"
     """Encoder and decoder: dense layers, or strided convolutions and their transposes."""
-    latent_size: int = 20
+    latent_size: int = 10
     """Dimensions of z."""
-    hidden_sizes: tuple[int, ...] = (500,)
+    hidden_sizes: tuple[int, ...] = (512, 512)
     """Units of the encoder's hidden layers, mirrored in the decoder (mlp)."""
     width: int = 32
     """Channels of the largest convolution's output (convolutional)."""

@@ -53,7 +53,7 @@ class RunConfig:
     """The `Config` of a model, such as `vaegan_jax.models.gan.Config()`."""
     data: str = "fashion_mnist_small"
     """Name of the data set, or the path of an .npz file."""
-    steps: int = 6000
+    steps: int = 5000
     """Rounds to train in total."""
     batch_size: int = 128
     """Examples of each move, over all devices."""

@@ -81,7 +81,8 @@ def _train(folder: Path, experiment: Experiment, source: Source, devices: list, 
             return lift.step(state, feed(done, count), np.int32(count), key, store)
 
         with Bar(console, done, config.steps) as bar:
-            for state, done, values, rate in _stretches(experiment, dispatch, state, done, limit, bar, interrupted):
+            stretches = _stretches(experiment, dispatch, state, done, limit, bar, interrupted)
+            for state, done, values, rate in stretches:
                 images = done * experiment.images_per_round
                 if _due(training.log_interval_steps, done, config.steps):
                     log.write({"step": done, "images": images, "images_per_second": rate, **values})

@@ -9,7 +9,7 @@ import numpy as np
 
 from vaegan_jax.data import load
 from vaegan_jax.data.sources import DataSpec
-from vaegan_jax.errors import UserError
+from vaegan_jax.errors import UserError, check
 from vaegan_jax.games import State
 from vaegan_jax.training.checkpoint import Arrays, Checkpoints, digest, unflatten
 from vaegan_jax.training.config import to_json
@@ -45,10 +45,8 @@ def reconstructions(run: Path | str, count: int = 64) -> tuple[np.ndarray, np.nd
     """The first `count` images of the run's test split and their reconstructions, both in [-1, 1]."""
     experiment, state, _ = read(run)
     source = load(experiment.config.data, "test")
-    if source.spec.image_shape != experiment.spec.image_shape:
-        raise UserError(
-            f"{experiment.config.data} has images of {source.spec.image_shape}, the run of {experiment.spec.image_shape}"
-        )
+    shape, trained = source.spec.image_shape, experiment.spec.image_shape
+    check(shape == trained, f"{experiment.config.data} has images of {shape}, but {run} was trained on {trained}")
     real = images(source, np.arange(min(count, len(source))))
     return real, reconstruct(experiment, state, real)
 
