@@ -4,7 +4,6 @@
 which a run reads it. Nothing here needs TensorFlow, Grain or a network.
 """
 
-import difflib
 import hashlib
 import io
 import zipfile
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from vaegan_jax.data.sources import ArraySource, DataSpec, Source, gather
-from vaegan_jax.errors import UserError
+from vaegan_jax.errors import UserError, unknown
 
 __all__ = ["DATASETS", "SPLITS", "ArraySource", "Card", "DataSpec", "Source", "gather", "load"]
 
@@ -104,12 +103,7 @@ def load(name: str, split: str) -> Source:
     if name.endswith(".npz"):
         return _user_file(Path(name).expanduser(), split)
     if name not in DATASETS:
-        near = difflib.get_close_matches(name, DATASETS, n=1, cutoff=0.3)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise UserError(
-            f"there is no data set {name!r}; {hint}the names are {', '.join(sorted(DATASETS))}, "
-            "or give a path that ends in .npz"
-        )
+        raise unknown("data set", name, DATASETS, "or the path of a file that ends in .npz")
     card = DATASETS[name]
     content = _verified(Path(__file__).with_name(f"{name}.npz"), card.sha256)
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
