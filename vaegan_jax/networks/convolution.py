@@ -163,7 +163,7 @@ def _subpixel(y, kernel, stride, padding, size):
 
     Shi et al., "Is the deconvolution layer the same as a convolutional layer?", 2016 (arXiv:1609.07009).
     Dilating y with zeros instead multiplies by them: for 16x16x128 -> 32x32x64 and k = 4 this takes 26 ms and that
-    72, for 2x2x512 -> 4x4x256 it is 20 against 230; the worst case is 4x4x512 -> 8x8x256, 37 against 27.
+    72, for 2x2x512 -> 4x4x256 it is 20 against 230; most is lost for 4x4x512 -> 8x8x256, 37 against 27.
     """
     n, c_in, taps = y.shape[0], kernel.shape[2], -(-kernel.shape[0] // stride)
     # Pixel stride v + phase of the padded output reads y[v - t] through the tap i = stride t + phase.
