@@ -161,7 +161,7 @@ def play(
                 here = jax.tree.map(lambda leaf: leaf[index], batch)
                 return move(movers, state, here, jax.random.fold_in(key, index))
 
-            if len(indices) > 10:  # a loop compiles its body once, but convolutions are slower in it on CPU
+            if len(indices) > 10:  # a loop compiles its body once, but XLA sees less of it at once
                 state, stacked = jax.lax.scan(body, state, jnp.array(indices))
                 metrics |= jax.tree.map(lambda leaf: leaf[-1], stacked)
             else:

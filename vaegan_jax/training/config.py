@@ -21,8 +21,8 @@ class TrainingConfig:
 
     micro_batches: int = 1
     """Parts in which each move's batch is computed and accumulated, to fit memory."""
-    rounds_per_dispatch: int = 0
-    """Rounds in one call to the device; 0 chooses: 1 for convolutions on a CPU (slow in loops there), else 16."""
+    rounds_per_dispatch: int = 8
+    """Rounds in one call to the device; the more, the less the host is in the way, and the later a Ctrl-C acts."""
     ema_halflife_kimg: float = 10.0
     """Half-life of the averaged generator, in thousand images; 0 keeps no average."""
     log_interval_steps: int = 50
@@ -37,9 +37,9 @@ class TrainingConfig:
     """How many checkpoints are kept."""
 
     def __post_init__(self):
-        for name in ("micro_batches", "log_interval_steps", "sample_count", "keep_checkpoints"):
+        for name in ("micro_batches", "rounds_per_dispatch", "log_interval_steps", "sample_count", "keep_checkpoints"):
             check(getattr(self, name) > 0, f"{_flag(name)} must be at least 1, not {getattr(self, name)}")
-        for name in ("rounds_per_dispatch", "ema_halflife_kimg", "sample_interval_steps", "checkpoint_interval_steps"):
+        for name in ("ema_halflife_kimg", "sample_interval_steps", "checkpoint_interval_steps"):
             check(
                 0 <= getattr(self, name) < float("inf"), f"{_flag(name)} must be 0 or more, not {getattr(self, name)}"
             )

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -70,7 +70,7 @@ def _train(folder: Path, experiment: Experiment, source: Source, devices: list, 
         pictures = Pictures(folder, experiment, source, done)
         log = stack.enter_context(MetricsLog(folder, done))
 
-        limit = training.rounds_per_dispatch or _rounds_per_dispatch(state, devices)
+        limit = training.rounds_per_dispatch
         lift = LIFTS[config.parallel](rounds(step_of(experiment), limit), devices)
         store, feed = feeder(experiment, source, limit)
         console.print(describe(experiment.game, experiment.schedule, state))
@@ -143,12 +143,6 @@ def _start(experiment: Experiment, checkpoints: Checkpoints, console: Console) -
         console.print(f"{told}; falling back to the checkpoint of round {step:,}", style="yellow")
     checkpoints.set_aside(after=step)
     return unflatten(state, arrays), step
-
-
-def _rounds_per_dispatch(state: State, devices: Sequence[jax.Device]) -> int:
-    """Convolutions, which have kernels of four axes, are several times slower in a loop on a CPU."""
-    convolutional = any(leaf.ndim == 4 for leaf in jax.tree.leaves(state.params))
-    return 1 if convolutional and devices[0].platform == "cpu" else 16
 
 
 def _plan(folder: Path, experiment: Experiment, source: Source, devices: list, on_device: bool, limit: int) -> str:
