@@ -153,9 +153,9 @@ def data(
 
     if action == "list":
         for card in DATASETS.values():
-            print(
-                f"{card.name}  {card.train:,} + {card.test:,} images {'x'.join(map(str, card.image_shape))}, {len(card.class_names)} classes  {card.title}"
-            )
+            shape = "x".join(map(str, card.image_shape))
+            count = f"{card.train:,} + {card.test:,} images {shape}, {len(card.class_names)} classes"
+            print(f"{card.name}  {count}  {card.title}")
         print("FILE.npz  your own images: see `vaegan data show --help` and the README")
         return
     check(name is not None, "show needs the NAME of a data set: vaegan data list")
@@ -213,7 +213,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except KeyboardInterrupt:
-        _leave("vaegan: stopped before anything was trained", 130)
+        _leave("vaegan: stopped", 130)
     except Exception as error:
         from vaegan_jax.training.stopping import Diverged, Interrupted
 

@@ -129,10 +129,15 @@ def test_in_float32_the_first_round_agrees(name, how):
 
 @pytest.mark.parametrize("how", LIFTS)
 @pytest.mark.parametrize("direction", [consensus(0.3), symplectic(0.7, align=True)], ids=["consensus", "symplectic"])
-def test_second_order_directions_are_right_on_several_devices(direction, how):
+@pytest.mark.parametrize(
+    "model",
+    [gan.Config("mlp", latent_size=4, hidden_sizes=(8,)), pytest.param(SMALL["gan"][0], marks=pytest.mark.slow)],
+    ids=["mlp", "dcgan"],
+)
+def test_second_order_directions_are_right_on_several_devices(model, direction, how):
     """The mean over devices of a product is not the product of means: the field's own mean must be differentiated."""
     with jax.enable_x64(True):
-        experiment, store, feed = setup(*SMALL["gan"])
+        experiment, store, feed = setup(model, 8)
         round = play(experiment.game, JOINT, direction)
 
         def step(state, batch, key, store):

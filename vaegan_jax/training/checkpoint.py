@@ -1,9 +1,14 @@
 """Checkpoints by Orbax: asynchronous, atomic, the last few kept, and each with the sha256 of what it holds."""
 
 import contextlib
+import errno
 import hashlib
+import itertools
 import json
 import logging
+import os
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +19,20 @@ import orbax.checkpoint as ocp
 from vaegan_jax.errors import UserError
 from vaegan_jax.games import State
 
-logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells of its own workings at warning level
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax tells of its own workings, and of damage before it raises
+
+
+def _without_echoes(unraisable: Any, hook: Any = sys.unraisablehook) -> None:
+    """When an array cannot be read or written, TensorStore's other threads echo what Orbax has raised already."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        hook(unraisable)
+
+
+sys.unraisablehook = _without_echoes
 
 Arrays = dict[str, np.ndarray]
+BYTES_PER_ARRAY = 8192
+"""What an array takes on disk besides its own bytes, at most."""
 
 
 def flatten(state: Any) -> Arrays:
@@ -53,15 +69,12 @@ class Checkpoints:
 
     def __init__(self, folder: Path, keep: int = 3, write: bool = False):
         self.folder = folder
-        if write:
-            options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
-        else:
-            options = ocp.CheckpointManagerOptions(read_only=True)
-            if not folder.is_dir():
-                raise UserError(
-                    f"{folder.parent} has no checkpoint yet: let it train, or `vaegan resume {folder.parent}`"
-                )
-        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        if not write and not folder.is_dir():
+            raise UserError(f"{folder.parent} has no checkpoint yet: let it train, or `vaegan resume {folder.parent}`")
+        kind = {"max_to_keep": keep, "enable_async_checkpointing": True} if write else {"read_only": True}
+        # Lightweight: what is damaged in one checkpoint must not keep us from opening the others.
+        self._options = ocp.CheckpointManagerOptions(lightweight_initialize=True, **kind)
+        self._manager = ocp.CheckpointManager(folder.absolute(), options=self._options)
         self.last_good: int | None = None
         self._pending: int | None = None
 
@@ -70,6 +83,7 @@ class Checkpoints:
         arrays = flatten(state)
         items = {"state": ocp.args.StandardSave(arrays), "digest": ocp.args.JsonSave({"sha256": digest(arrays)})}
         self.wait()
+        self._writing(lambda: self._check_space(arrays))
         self._writing(lambda: self._manager.save(step, args=ocp.args.Composite(**items), force=True))
         self._pending = step
 
@@ -102,12 +116,15 @@ class Checkpoints:
 
     def set_aside(self, after: int) -> None:
         """Moves checkpoints newer than `after`, which are damaged, to a folder beside: their steps are free again."""
-        for step in [step for step in self._manager.all_steps() if step > after]:
+        damaged = [step for step in self._manager.all_steps() if step > after]
+        for step in damaged:
             target = self.folder.parent / "damaged"
             target.mkdir(exist_ok=True)
-            number = sum(1 for _ in target.iterdir())
+            number = next(n for n in itertools.count() if not (target / f"{step}-{n}").exists())
             (self.folder / str(step)).rename(target / f"{step}-{number}")
-        self._manager.reload()
+        if damaged:  # a new manager, because an old one's `reload` stumbles over damage
+            self._manager.close()
+            self._manager = ocp.CheckpointManager(self.folder.absolute(), options=self._options)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -117,12 +134,18 @@ class Checkpoints:
         with contextlib.suppress(Exception) if kind else contextlib.nullcontext():
             self._manager.close()
 
+    def _check_space(self, arrays: Arrays) -> None:
+        """Raises OSError on a disk that is too full, before anything is written and in words that people understand."""
+        needed = sum(array.nbytes + BYTES_PER_ARRAY for array in arrays.values())
+        if shutil.disk_usage(self.folder).free < needed:
+            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} ({needed:,} bytes needed)")
+
     def _writing(self, action) -> None:
         try:
             action()
         except Exception as error:  # Orbax and TensorStore raise many kinds for a full or vanished disk
             good = "none" if self.last_good is None else f"step {self.last_good}"
-            reason = " ".join(str(error).split())[:160]
+            reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:160]
             raise UserError(
                 f"cannot write a checkpoint to {self.folder}: {reason}. Last good checkpoint: {good}"
             ) from error

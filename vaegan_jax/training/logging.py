@@ -15,6 +15,8 @@ from vaegan_jax.training.run import write
 
 PLAIN_INTERVAL_SECONDS = 5.0
 """Without a terminal, a line at most this often."""
+FLUSH_INTERVAL_SECONDS = 10.0
+"""TensorBoard sees what is new at least this often."""
 
 
 class MetricsLog:
@@ -22,13 +24,15 @@ class MetricsLog:
 
     def __init__(self, folder: Path, step: int):
         """Cuts both back to what happened up to `step`: a resumed run tells every round once."""
-        from tensorboardX import SummaryWriter
+        from tensorboardX.event_file_writer import EventsWriter
 
         kept = [row for row in read_metrics(folder) if row["step"] <= step]
         self.last: Mapping[str, Any] = kept[-1] if kept else {}
         write(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
         shutil.rmtree(folder / "events", ignore_errors=True)
-        self._events = SummaryWriter(str(folder / "events"), write_to_disk=True)
+        (folder / "events").mkdir()
+        # Not tensorboardX's SummaryWriter: its thread dies of a full disk, and the trainer then waits for it forever.
+        self._events, self._flushed = EventsWriter(str(folder / "events" / "events")), time.monotonic()
         for row in kept:
             self._scalars(row)
         self._file = open(folder / "metrics.jsonl", "a")  # noqa: SIM115 (closed on exit)
@@ -47,19 +51,26 @@ class MetricsLog:
         self._events.close()
 
     def _scalars(self, row: Mapping[str, Any]) -> None:
-        for name in row.keys() - {"step"}:
-            self._events.add_scalar(name, row[name], row["step"])
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in row.items() if name != "step"]
+        self._events.write_event(Event(wall_time=time.time(), step=row["step"], summary=Summary(value=values)))
+        if time.monotonic() - self._flushed > FLUSH_INTERVAL_SECONDS:
+            self._flushed = time.monotonic()
+            self._events.flush()
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """The rows of metrics.jsonl; a last line that a kill tore is left out. UserError if another line is damaged."""
     path = folder / "metrics.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = path.read_bytes().splitlines() if path.exists() else []
     rows = []
     for number, line in enumerate(lines, 1):
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
+            row = json.loads(line)
+            rows.append(row | {"step": int(row["step"])})
+        except (ValueError, KeyError, TypeError) as error:
             if number < len(lines):
                 raise UserError(f"{path}, line {number}, is damaged: mend it or move the file away") from error
     return rows

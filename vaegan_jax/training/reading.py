@@ -79,11 +79,13 @@ def inspect(run: Path | str) -> dict[str, Any]:
 
 def _experiment(folder: Path) -> Experiment:
     config, record = read_config(folder)
-    spec = record["spec"]
-    return assemble(
-        config,
-        DataSpec(**spec | {"image_shape": tuple(spec["image_shape"]), "class_names": tuple(spec["class_names"])}),
-    )
+    try:
+        shape, names = tuple(record["spec"]["image_shape"]), tuple(record["spec"]["class_names"])
+        spec = DataSpec(**record["spec"] | {"image_shape": shape, "class_names": names})
+        check(len(shape) == 3 and min(shape) > 0, f"{folder / 'config.json'}: images cannot have the shape {shape}")
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{folder / 'config.json'} does not tell what the data were: {error!r:.120}") from error
+    return assemble(config, spec)
 
 
 def _restore(folder: Path) -> tuple[int, Arrays, list[str]]:

@@ -18,6 +18,8 @@ from vaegan_jax.training.config import RunConfig, from_json, to_json
 
 FORMAT = 1
 """Version of the layout of a run folder."""
+FACTS = {"spec", "data_sha256", "versions", "git"}
+"""What a config.json holds besides the configuration, and others rely on."""
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -38,6 +40,8 @@ def create(folder: Path | None, config: RunConfig, facts: dict[str, Any]) -> Pat
                 )
                 raise UserError(f"{folder} exists already ({hint})")
             return _publish(folder, record)
+        folder = Path("runs")
+        folder.mkdir(exist_ok=True)
         stem = f"{record['config']['model']['name']}-{Path(config.data).stem}"
         for number in range(1, 100_000):
             folder = Path("runs") / f"{number:03d}-{stem}"
@@ -52,14 +56,16 @@ def create(folder: Path | None, config: RunConfig, facts: dict[str, Any]) -> Pat
 def read_config(folder: Path) -> tuple[RunConfig, dict[str, Any]]:
     """The configuration of a run and its whole config.json. Raises UserError if the folder is no run."""
     path = folder / "config.json"
-    if not folder.exists():
-        raise UserError(f"there is no run {folder}: the folder does not exist")
-    if not path.is_file():
-        raise UserError(f"{folder} is not a run: it has no config.json")
     try:
+        if not folder.exists():
+            raise UserError(f"there is no run {folder}: the folder does not exist")
+        if not path.is_file():
+            raise UserError(f"{folder} is not a run: it has no config.json")
         record = json.loads(path.read_text())
         if record["format"] != FORMAT:
             raise UserError(f"{path} is of format {record['format']}, this version reads format {FORMAT}")
+        if missing := FACTS - record.keys():
+            raise KeyError(min(missing))
         return from_json(record["config"]), record
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
@@ -80,7 +86,7 @@ def set_steps(folder: Path, steps: int) -> None:
 def locked(folder: Path) -> Iterator[None]:
     """Holds the run's lock, which ends with the process however it dies. UserError if another process holds it."""
     try:
-        file = open(folder / "lock", "a+")
+        file = open(folder / "lock", "a+")  # noqa: SIM115 (closed below)
     except OSError as error:
         raise UserError(f"cannot write in {folder}: {error.strerror}") from error
     with file:
