@@ -4,7 +4,7 @@
 
 On two CPU cores: about a minute for the VAE, about ten for the DCGAN. Writes both runs to runs/first_light_vae and
 runs/first_light_gan, and beside this file figures/first_light.png, the README's picture, and results/first_light.json
-with the losses, the speeds and the configurations. Give --gan-steps for fewer rounds.
+with the losses, the speeds and the configurations. Interrupted, it goes on where it was.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from vaegan_jax.data.batches import order
 from vaegan_jax.models import gan, vae
 from vaegan_jax.pictures import grid, png, side_by_side
 from vaegan_jax.training.config import RunConfig
-from vaegan_jax.training.loop import train
+from vaegan_jax.training.loop import resume, train
 from vaegan_jax.training.reading import inspect, sample
 from vaegan_jax.training.run import provenance, write
 from vaegan_jax.training.showing import images
@@ -30,7 +30,7 @@ SHOWN = 36
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--gan-steps", type=int, default=3000, help="rounds of the DCGAN")
+    parser.add_argument("--gan-steps", type=int, default=2500, help="rounds of the DCGAN")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the two runs go")
     arguments = parser.parse_args()
     configs = {
@@ -41,7 +41,8 @@ def main() -> None:
     sheets = {"data": grid(images(source, order(0, 0, len(source))[:SHOWN]))}
     results = {}
     for name, config in configs.items():
-        run = train(config, arguments.runs / f"first_light_{name}")
+        run = arguments.runs / f"first_light_{name}"
+        run = resume(run, config.steps) if run.exists() else train(config, run)
         drawn, sampled_with = sample(run, SHOWN)
         sheets[f"{name}, round {config.steps:,}"] = grid(drawn)
         speeds = [json.loads(line)["images_per_second"] for line in (run / "metrics.jsonl").read_text().splitlines()]

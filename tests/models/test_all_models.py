@@ -124,6 +124,7 @@ def test_samples_are_images_and_leave_the_structure_of_the_stats(config):
 
 @every_network
 def test_a_second_call_traces_nothing_and_a_third_neither(config):
+    """And within a round no key is used twice."""
     experiment, others = play_of(config)
     shapes = jax.eval_shape(lambda: first_state(experiment))
     state, traces = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.1).astype(leaf.dtype), shapes), []
@@ -133,8 +134,9 @@ def test_a_second_call_traces_nothing_and_a_third_neither(config):
         traces.append(1)
         return step_of(experiment)(*args)
 
-    for played in range(3):
-        state, metrics = step(state._replace(step=jnp.int32(played)), *others)
+    with jax.debug_key_reuse(True):
+        for _ in range(3):
+            state, metrics = step(state, *others)
     assert len(traces) == 1
     assert all(jnp.isfinite(value) for value in metrics.values())
     assert int(state.step) == 3

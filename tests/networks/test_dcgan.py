@@ -129,6 +129,15 @@ def test_images_are_halved_to_a_side_of_four_to_eight():
     assert sides((32, 64, 3))[-1] == (4, 8)
 
 
+def test_whatever_the_size_the_smallest_map_that_is_accepted_has_sides_of_four_to_eight():
+    for side in range(1, 260):
+        try:
+            path = sides((side, side, 1))
+        except ValueError:
+            continue
+        assert path[0] == (side, side) and 4 <= path[-1][0] <= 8, path
+
+
 @pytest.mark.parametrize(
     "shape", [(30, 30, 1), (27, 27, 1), (7, 7, 1), (4, 4, 1), (28, 29, 1), (28, 56, 3), (18, 36, 3)]
 )

@@ -142,6 +142,7 @@ def test_the_digest_feels_names():
     assert digest({"a": ARRAYS["b"], "b": ARRAYS["a"], "c": ARRAYS["c"]}) != digest(ARRAYS)
     assert digest(without(ARRAYS, "c")) != digest(ARRAYS)
     zero = np.zeros(2)
+    assert digest({"a": zero}) != digest({"b": zero})
     assert digest({"a": zero, "b": zero + 1}) != digest({"a": zero + 1, "b": zero})
 
 

@@ -167,9 +167,9 @@ def _held_out_split(path: Path, keys: list[str], split: str) -> ArraySource:
 
 def _keys(path: Path) -> list[str]:
     """Returns the names of the arrays in an .npz file."""
-    if not path.is_file():
-        raise UserError(f"there is no file {path}; give the path of an .npz file")
     try:
+        if not path.is_file():
+            raise UserError(f"there is no file {path}; give the path of an .npz file")
         with zipfile.ZipFile(path) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]
     except (OSError, zipfile.BadZipFile):

@@ -79,13 +79,16 @@ class Seams(NamedTuple):
 
 
 def seams(config: Config) -> Seams:
+    """The seams as the configuration asks for them."""
     prior = {"normal": latents.normal, "uniform": latents.uniform}[config.prior](config.latent_size)
     value = {"non-saturating": adversarial.non_saturating, "minimax": adversarial.minimax}[config.value]
     return Seams(prior, lambda images, keys, step: images, value(config.label_smoothing))
 
 
 def networks(config: Config, spec: DataSpec) -> dict[str, Network]:
+    """Generator (latents -> images before tanh) and discriminator. ValueError for images that a DCGAN cannot halve."""
     if config.network == "dcgan":
+        dcgan.sides(spec.image_shape)
         generator = dcgan.VectorToImage(spec.image_shape, config.width)
         discriminator = dcgan.ImageToVector(1, config.width)
     else:
@@ -97,6 +100,7 @@ def networks(config: Config, spec: DataSpec) -> dict[str, Network]:
 
 
 def game(config: Config, spec: DataSpec, filled: Seams | None = None) -> Game:
+    """Two players, a network each; `filled` stands in for the seams that the configuration asks for."""
     prior, view, value, penalties = filled or seams(config)
     discriminator = networks(config, spec)["discriminator"]
     generate = partial(_generate, config, spec, prior)
@@ -144,6 +148,7 @@ def game(config: Config, spec: DataSpec, filled: Seams | None = None) -> Game:
 
 
 def schedule(config: Config) -> Schedule:
+    """The discriminator's moves, then the generator's one."""
     return (("discriminator",),) * config.discriminator_moves + (("generator",),)
 
 

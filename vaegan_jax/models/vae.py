@@ -58,10 +58,12 @@ class Config:
 
 
 def networks(config: Config, spec: DataSpec) -> dict[str, Network]:
+    """Encoder and decoder, and the variance if it is learned. ValueError for images that convolutions cannot halve."""
     if config.network == "mlp":
         encoder = mlp.ImageToVector(config.hidden_sizes, 2 * config.latent_size)
         decoder = mlp.VectorToImage(config.hidden_sizes[::-1], spec.image_shape)
     else:
+        dcgan.sides(spec.image_shape)
         encoder = dcgan.ImageToVector(2 * config.latent_size, config.width, normalize=False)
         decoder = dcgan.VectorToImage(spec.image_shape, config.width, normalize=False)
     image = jax.ShapeDtypeStruct((1, *spec.image_shape), jnp.result_type(float))
@@ -70,7 +72,7 @@ def networks(config: Config, spec: DataSpec) -> dict[str, Network]:
         "decoder": pure(decoder, jax.ShapeDtypeStruct((1, config.latent_size), jnp.result_type(float))),
     }
     if config.likelihood == "gaussian-learned":
-        first = jnp.asarray(2 * math.log(config.deviation))
+        first = jnp.asarray(2 * math.log(config.deviation), dtype=float)
         made["variance"] = Network(
             lambda key: ({"log_variance": first}, {}), lambda params, stats: (params["log_variance"], stats)
         )
@@ -78,6 +80,8 @@ def networks(config: Config, spec: DataSpec) -> dict[str, Network]:
 
 
 def game(config: Config, spec: DataSpec) -> Game:
+    """One player, who owns all networks and minimizes -ELBO in nats an image, its KL term weighted by beta."""
+
     def loss(params, stats, batch, key, step):
         reconstruction, kl = elbo_terms(config, spec, params, stats, batch["image"], example_keys(key, batch))
         reconstruction, kl = reconstruction.mean(), kl.mean()
@@ -90,6 +94,7 @@ def game(config: Config, spec: DataSpec) -> Game:
 
 
 def schedule(config: Config) -> Schedule:
+    """One move a round."""
     return (("vae",),)
 
 

@@ -20,7 +20,7 @@ def sides(image_shape: tuple[int, int, int]) -> list[tuple[int, int]]:
     Raises ValueError when the sides do not halve to at most 8.
     """
     path = [tuple(image_shape[:2])]
-    while min(path[-1]) > 4 and all(side % 2 == 0 for side in path[-1]):
+    while min(path[-1]) >= 8 and all(side % 2 == 0 for side in path[-1]):
         path.append(tuple(side // 2 for side in path[-1]))
     if len(path) == 1 or max(path[-1]) > 8:
         raise ValueError(
@@ -74,8 +74,12 @@ class VectorToImage(nn.Module):
 
 
 def _kernel(module: nn.Module, transposed: bool = False) -> dict[str, Initializer]:
-    """The paper's small weights need its batch norms; without them, weights that keep the variance."""
+    """The paper's small weights need its batch norms; without them, weights that keep the mean square.
+
+    He et al. 2015; of the k x k taps of a transposed convolution of stride 2 only a quarter meet at a pixel.
+    """
     if module.normalize:
         return {"kernel_init": PAPER_INIT["kernel"]}
     axes = {"in_axis": -1, "out_axis": -2} if transposed else {}
-    return {"kernel_init": nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal", **axes)}
+    scale = 8.0 if transposed else 2.0
+    return {"kernel_init": nn.initializers.variance_scaling(scale, "fan_in", "truncated_normal", **axes)}

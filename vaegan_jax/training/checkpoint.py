@@ -58,7 +58,7 @@ def digest(arrays: Arrays) -> str:
     """sha256 over names, types, shapes and bytes, in the order of the names."""
     total = hashlib.sha256()
     for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
+        array = arrays[name]
         total.update(f"{name} {array.dtype} {array.shape}\n".encode())
         total.update(array.tobytes())
     return total.hexdigest()
@@ -87,11 +87,21 @@ class Checkpoints:
         self._writing(lambda: self._manager.save(step, args=ocp.args.Composite(**items), force=True))
         self._pending = step
 
+    @property
+    def newest(self) -> int:
+        """Round of the newest checkpoint that was saved or restored here; 0 if none."""
+        return next((step for step in (self._pending, self.last_good) if step is not None), 0)
+
     def wait(self) -> None:
         """Until what was started is on disk."""
         if self._pending is not None:
             self._writing(self._manager.wait_until_finished)
             self.last_good, self._pending = self._pending, None
+
+    def outdated(self) -> bool:
+        """Whether the disk holds a newer checkpoint than when this was opened: a trainer goes on meanwhile."""
+        on_disk = (int(path.name) for path in self.folder.iterdir() if path.name.isdigit())
+        return max(on_disk, default=-1) > max(self._manager.all_steps(), default=-1)
 
     def restore(self) -> tuple[int, Arrays, list[str]] | None:
         """The newest checkpoint whose sha256 is right: (step, arrays, what was wrong with newer ones).

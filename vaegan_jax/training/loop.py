@@ -91,6 +91,8 @@ def _train(folder: Path, experiment: Experiment, source: Source, devices: list, 
                     pictures.draw(lift.collect(state), done)
                 if interrupted or _due(training.checkpoint_interval_steps, done, config.steps):
                     checkpoints.save(done, lift.collect(state))
+        if done > checkpoints.newest:  # a signal came between two stretches
+            checkpoints.save(done, lift.collect(state))
         checkpoints.wait()
         if done < config.steps:
             told = f"stopped after round {done:,} of {config.steps:,}, saved; to go on: vaegan resume {folder}"

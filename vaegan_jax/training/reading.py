@@ -89,8 +89,15 @@ def _experiment(folder: Path) -> Experiment:
 
 
 def _restore(folder: Path) -> tuple[int, Arrays, list[str]]:
-    with Checkpoints(folder / "checkpoints") as checkpoints:
-        restored = checkpoints.restore()
-    if restored is None:
-        raise UserError(f"{folder} has no checkpoint yet: let it train, or `vaegan resume {folder}`")
-    return restored
+    """The newest good checkpoint. A trainer may delete what is being read here, but only after it saved a newer one."""
+    while True:
+        with Checkpoints(folder / "checkpoints") as checkpoints:
+            try:
+                restored = checkpoints.restore()
+                if restored is None:
+                    raise UserError(f"{folder} has no checkpoint yet: let it train, or `vaegan resume {folder}`")
+                if not restored[2] or not checkpoints.outdated():
+                    return restored
+            except UserError:
+                if not checkpoints.outdated():
+                    raise
