@@ -99,11 +99,17 @@ def _build(kind: type, values: dict[str, Any]) -> Any:
 
 
 def _convert(hint: Any, value: Any) -> Any:
+    """A value of JSON as what a field's annotation asks for; TypeError where it is of another type."""
+    origin = typing.get_origin(hint)
     if dataclasses.is_dataclass(hint) and isinstance(value, dict):
         return _build(hint, value)
-    origin = typing.get_origin(hint) or hint
-    if isinstance(origin, type) and not isinstance(origin, types.UnionType) and issubclass(origin, tuple):
-        return tuple(value)
+    if origin is tuple and isinstance(value, list):
+        return tuple(_convert(typing.get_args(hint)[0], element) for element in value)
+    if origin in (Literal, Union, types.UnionType):  # choices are checked by the dataclass, models are built before
+        return value
+    kinds = {float: (int, float)}.get(hint, origin or hint)
+    if not isinstance(value, kinds) or isinstance(value, bool) and hint is not bool:
+        raise TypeError(f"{value!r} is no {hint}")
     return value
 
 
