@@ -1,4 +1,4 @@
-"""Both lifts follow the trajectory of one device. In float64: a float32 GAN is chaotic, so that only float64 can tell."""
+"""Both lifts follow the trajectory of one device, in float64: a float32 GAN is chaotic, and could not tell."""
 
 import jax
 import jax.numpy as jnp
@@ -33,8 +33,8 @@ def setup(model, side, micro_batches=1):
     config = RunConfig(model, batch_size=8, training=TrainingConfig(micro_batches=micro_batches, ema_halflife_kimg=0.1))
     experiment = assemble(config, source.spec)
 
-    def feed(step, moves=len(experiment.schedule)):
-        shape = (moves, *experiment.batch_shape[1:])
+    def feed(step, moves=None):
+        shape = (moves or len(experiment.schedule), *experiment.batch_shape[1:])
         return {name: leaf[None] for name, leaf in batch(config.seed, step, shape, len(source)).items()}
 
     return experiment, resident(source), feed
