@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from vaegan_jax.games import Batch, Metrics, Params, State, Stats
 from vaegan_jax.networks.layers import MOMENTUM
@@ -47,7 +48,7 @@ def standing_statistics(
     def norm(path: tuple) -> bool:
         return path[0].key in networks and any(getattr(part, "key", None) == "batch_stats" for part in path)
 
-    def settle(path: tuple, old: jax.Array, *new: jax.Array) -> jax.Array:
+    def settle(path: tuple, old: ArrayLike, *new: ArrayLike) -> ArrayLike:
         # From zero, one update leaves (1 - MOMENTUM) of the batch's statistics.
         return sum(new[1:], new[0]) / (len(new) * (1 - MOMENTUM)) if norm(path) else old
 
