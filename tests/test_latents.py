@@ -13,20 +13,7 @@ MEAN, LOG_VARIANCE = np.array([-3.0, 0.5, 10.0]), np.array([-2.0, 0.0, 1.5])
 PRIORS = {"normal": latents.normal, "uniform": latents.uniform}
 MOMENTS = {"normal": scipy.stats.norm(), "uniform": scipy.stats.uniform(-1, 2)}
 priors = pytest.mark.parametrize("prior", PRIORS)
-
-
-@pytest.fixture
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compiled_quickly():
-    """Ten times as fast to compile, and fast enough to run once."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 def keys(count, seed=0):

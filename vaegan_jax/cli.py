@@ -3,13 +3,14 @@
 import json
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 import tyro
 
-from vaegan_jax.errors import UserError, check, unknown
+from vaegan_jax.errors import Caution, UserError, check, unknown
 from vaegan_jax.models import MODELS
 from vaegan_jax.models.catalog import CATALOG
 from vaegan_jax.training.config import RunConfig
@@ -199,6 +200,7 @@ COMMANDS = {
 
 def main() -> None:
     """Runs a command. Exit codes: 0 done, 2 a mistake to mend, 3 training diverged, 128 + N stopped by signal N."""
+    warnings.showwarning = _told_plainly
     try:
         _check_names(sys.argv[1:])
         tyro.extras.subcommand_cli_from_dict(
@@ -232,6 +234,13 @@ def _check_names(words: list[str]) -> None:
         if words[1] in {row.name for row in CATALOG}:
             raise UserError(f"model {words[1]!r} is planned, not ready. There are: {', '.join(MODELS)}")
         raise unknown("model", words[1], MODELS)
+
+
+def _told_plainly(message, category, *where, usual=warnings.showwarning) -> None:
+    if issubclass(category, Caution):
+        print(f"vaegan: warning: {message}", file=sys.stderr)
+    else:
+        usual(message, category, *where)
 
 
 def _leave(message: str, code: int) -> None:

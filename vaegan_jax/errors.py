@@ -1,4 +1,4 @@
-"""The one exception that is the user's to mend."""
+"""The one exception that is the user's to mend, and the one warning."""
 
 import difflib
 import typing
@@ -8,6 +8,10 @@ from typing import Any
 
 class UserError(Exception):
     """A mistake of the user's, told in one line; the command line prints it and exits with code 2."""
+
+
+class Caution(UserWarning):
+    """What the user should know of a result that was given all the same; the command line prints it in one line."""
 
 
 def check(condition: bool, message: str) -> None:

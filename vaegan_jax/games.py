@@ -31,6 +31,8 @@ AXIS = "devices"
 """Name of the mapped axis under `jax.pmap`; see `device_mean`."""
 POOL = "pool"
 """Name of a stats collection that holds examples: averaging it, over devices or micro-batches, would make no sense."""
+METRICS = ("loss", "gradient", "update", "parameters")
+"""What is told of every player; a loss's own metrics have other names."""
 
 
 class Player(NamedTuple):
@@ -73,7 +75,9 @@ def example_keys(key: jax.Array, batch: Batch) -> jax.Array:
 def init(game: Game, params: Params, stats: Stats | None = None) -> State:
     """The state before round 0. Raises ValueError for networks without an owner, with two, or without parameters."""
     _check_owned(_owners(game), params)
-    stats = {name: (stats or {}).get(name, {}) for name in params}
+    if unknown := sorted(set(stats or {}) - set(params)):
+        raise ValueError(f"stats of {', '.join(unknown)}, but the networks are {', '.join(params)}")
+    params, stats = _strong(params), {name: _strong((stats or {}).get(name, {})) for name in params}
     opt = {name: player.tx.init({n: params[n] for n in player.owns}) for name, player in game.items()}
     return State(jnp.zeros((), jnp.int32), params, stats, opt)
 
@@ -200,8 +204,8 @@ def _field(game: Game, movers: tuple[str, ...], state: State, batch: Batch, key:
 
             block = {network: point[network] for network in game[name].owns}
             (value, (new, extra)), slope = jax.value_and_grad(loss, has_aux=True)(block)
-            _check_stats(name, game[name].owns, state.stats, new)
-            vector, stats = vector | slope, stats | new
+            _check_loss(name, game[name].owns, state.stats, new, extra)
+            vector, stats = vector | slope, stats | _strong(new)
             metrics |= {f"{name}/loss": value} | {f"{name}/{title}": extra[title] for title in extra}
         return vector, (stats, metrics)
 
@@ -272,15 +276,26 @@ def _check_trace(owners: dict[str, str], schedule: Schedule, state: State, batch
             raise ValueError(
                 f"batch leaf {name} is {leaf.shape}: need ({len(schedule)} moves, micro-batches, examples, ...)"
             )
+    sizes = {name: leaf.shape[1:3] for name, leaf in batch.items()}
+    if len(set(sizes.values())) > 1 or any(0 in size for size in sizes.values()):
+        told = ", ".join(f"{name} {count} x {examples}" for name, (count, examples) in sizes.items())
+        raise ValueError(f"batch leaves must agree in micro-batches x examples, none of them 0: {told}")
 
 
-def _check_stats(name: str, owns: tuple[str, ...], before: Stats, after: Stats) -> None:
+def _check_loss(name: str, owns: tuple[str, ...], before: Stats, after: Stats, metrics: Metrics) -> None:
     for network, tree in after.items():
         if network not in owns:
             raise ValueError(f"the loss of {name} returns stats of {network}, which it does not own: drop them")
-        old, new = (jax.tree.map(lambda x: (x.shape, x.dtype), t) for t in (before[network], tree))
+        old, new = (jax.tree.map(lambda x: (jnp.shape(x), jnp.result_type(x).name), t) for t in (before[network], tree))
         if old != new:
             raise ValueError(f"the loss of {name} must return the whole stats of {network}: {old} became {new}")
+    if taken := sorted(set(metrics) & set(METRICS)):
+        raise ValueError(f"the loss of {name} names a metric {', '.join(taken)}, as the engine does: rename it")
+
+
+def _strong(tree: PyTree) -> PyTree:
+    """Arrays of a definite type: a weakly typed leaf (from a Python number) would be traced again once it is one."""
+    return jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), tree)
 
 
 def _mapped() -> bool:

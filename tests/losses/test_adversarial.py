@@ -46,12 +46,6 @@ rows = pytest.mark.parametrize("row", TABLE.values(), ids=TABLE)
 constructors = pytest.mark.parametrize("construct", GENERATORS, ids=lambda construct: construct.__name__)
 
 
-@pytest.fixture
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
 @pytest.fixture(autouse=True)
 def no_silent_rank_promotion():
     with jax.numpy_rank_promotion("raise"):

@@ -49,12 +49,6 @@ TABLE = {
 rows = pytest.mark.parametrize("row", TABLE.values(), ids=TABLE)
 
 
-@pytest.fixture
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
 @pytest.fixture(autouse=True)
 def no_silent_rank_promotion():
     with jax.numpy_rank_promotion("raise"):

@@ -60,12 +60,6 @@ rows = pytest.mark.parametrize("row", TABLE.values(), ids=TABLE)
 FUNCTIONS = {row.function.__name__: row for row in TABLE.values()}  # one row for each function
 
 
-@pytest.fixture
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
 @pytest.fixture(autouse=True)
 def no_silent_rank_promotion():
     with jax.numpy_rank_promotion("raise"):

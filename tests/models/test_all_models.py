@@ -30,14 +30,7 @@ MORE = {
 }
 """What else is tried, in turn, with every network."""
 SOURCE = ArraySource({"image": np.random.default_rng(0).integers(0, 256, (12, 8, 8, 1), dtype=np.uint8)})
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compiled_quickly():
-    """Ten times as fast to compile, and fast enough to run once."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 def choices(config):

@@ -24,20 +24,7 @@ SPEC, N, PIXELS, LATENT = DataSpec("pixels", (2, 2, 1), batch_size=5), 5, 4, 3
 DENSE = gan.Config(network="mlp", hidden_sizes=(6,), latent_size=LATENT)
 CONVOLUTIONAL = gan.Config(width=2, latent_size=LATENT)
 LARGE = DataSpec("pixels", (16, 16, 1), batch_size=4)  # enough for a batch norm in either network
-
-
-@pytest.fixture
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compiled_quickly():
-    """Ten times as fast to compile, and fast enough to run once."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 def noise(*shape, seed=0):
@@ -306,6 +293,16 @@ def test_samples_are_the_generator_s_images_of_the_prior_s_latents(prior, float6
     )
 
 
+def test_samples_come_from_the_prior_of_a_filled_seam(float64):
+    z = 0.1 * noise(5, DENSE.latent_size)
+    images, _ = gan.sample(
+        DENSE, SPEC, params(), STATS, keys(5), filled=gan.seams(DENSE)._replace(prior=lambda keys: jnp.asarray(z))
+    )
+    np.testing.assert_allclose(
+        np.asarray(images).reshape(5, PIXELS), np.tanh(forward(z, WEIGHTS["generator"], 0.0)), rtol=1e-11, atol=1e-14
+    )
+
+
 def test_sampling_as_in_training_takes_the_statistics_of_the_batch_and_returns_them():
     params, stats = filled(gan.networks(CONVOLUTIONAL, LARGE))
     draw = jax.jit(
@@ -351,7 +348,7 @@ def test_a_wrong_configuration_is_refused_in_one_line(wrong, told):
 
 
 def test_images_that_a_dcgan_cannot_halve_are_refused_when_it_is_put_together():
-    with pytest.raises(UserError, match="which 30x30 never reaches"):
+    with pytest.raises(UserError, match="which 30x30 do not"):
         assemble(RunConfig(gan.Config()), DataSpec("pixels", (30, 30, 1)))
 
 

@@ -25,20 +25,7 @@ PIXELS, LATENT, DEVIATION = 4, 2, 0.5
 LINEAR = vae.Config(hidden_sizes=(), latent_size=LATENT, likelihood="gaussian", deviation=DEVIATION)
 DRAWS = 20_000
 LIKELIHOODS = ("bernoulli", "gaussian", "gaussian-learned")
-
-
-@pytest.fixture
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compiled_quickly():
-    """Ten times as fast to compile, and fast enough to run once."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 class Linear:
@@ -310,8 +297,14 @@ def test_a_wrong_configuration_is_refused_in_one_line(wrong, told):
 
 
 def test_images_that_a_convolutional_vae_cannot_halve_are_refused_when_it_is_put_together():
-    with pytest.raises(UserError, match="which 30x30 never reaches"):
+    with pytest.raises(UserError, match="which 30x30 do not"):
         assemble(RunConfig(vae.Config(network="convolutional")), DataSpec("pixels", (30, 30, 1)))
+
+
+def test_a_warm_up_in_images_wants_to_know_how_many_a_move_has():
+    with pytest.raises(ValueError, match="warmup-kimg .* spec.batch_size"):
+        vae.game(vae.Config(warmup_kimg=1.0), DataSpec("pixels", (2, 2, 1)))
+    vae.game(vae.Config(), DataSpec("pixels", (2, 2, 1)))
 
 
 def test_two_hundred_rounds_on_clothes_bring_the_loss_below_six_tenths_of_its_first_value():

@@ -13,14 +13,7 @@ from vaegan_jax.networks.dcgan import ImageToVector, VectorToImage, sides
 WIDTH, LATENT = 64, 100
 KERNEL = 4 * 4
 each_side = pytest.mark.parametrize("side", [28, 32, 64])
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compiled_quickly():
-    """Ten times as fast to compile, and fast enough to run once."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 def generator_count(side, channels, normalize):
@@ -142,7 +135,7 @@ def test_whatever_the_size_the_smallest_map_that_is_accepted_has_sides_of_four_t
     "shape", [(30, 30, 1), (27, 27, 1), (7, 7, 1), (4, 4, 1), (28, 29, 1), (28, 56, 3), (18, 36, 3)]
 )
 def test_images_that_cannot_be_halved_are_refused_with_what_works(shape):
-    told = f"which {shape[0]}x{shape[1]} never reaches.*28, 32, 64 and 128 work.*or choose the mlp network"
+    told = f"which {shape[0]}x{shape[1]} do not.*28, 32, 64 and 128 work.*or choose the mlp network"
     with pytest.raises(ValueError, match=told):
         shapes(ImageToVector(1, 4), 1, *shape)
     with pytest.raises(ValueError, match=told) as refused:

@@ -14,20 +14,7 @@ CHANNELS = 3
 shapes = pytest.mark.parametrize("shape", [(8, CHANNELS), (8, 2, 3, CHANNELS)], ids=str)
 SCALE, BIAS = np.array([1.5, -0.7, 0.2]), np.array([0.3, 2.0, -1.0])
 RUNNING_MEAN, RUNNING_VARIANCE = np.array([-1.0, 0.5, 3.0]), np.array([0.5, 1.0, 2.5])
-
-
-@pytest.fixture
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compiled_quickly():
-    """Ten times as fast to compile, and fast enough to run once."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 def noise(*shape, seed=0):

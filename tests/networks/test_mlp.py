@@ -10,20 +10,7 @@ import pytest
 from vaegan_jax.networks.mlp import Dense, ImageToVector, VectorToImage
 
 SHAPE = (3, 2, 2)
-
-
-@pytest.fixture
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compiled_quickly():
-    """Ten times as fast to compile, and fast enough to run once."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 def noise(*shape, seed=0):

@@ -17,20 +17,7 @@ from vaegan_jax.training.config import RunConfig, TrainingConfig
 from vaegan_jax.training.experiment import PLAY, assemble, first_state, step_of, weights_for_sampling
 
 SOURCE = ArraySource({"image": np.random.default_rng(0).integers(0, 256, (12, 8, 8, 1), dtype=np.uint8)})
-
-
-@pytest.fixture
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compiled_quickly():
-    """Ten times as fast to compile, and fast enough to run once."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 class Scripted(NamedTuple):

@@ -507,6 +507,9 @@ def test_a_flipped_bit_in_any_file_is_survived(whole, states, tmp_path):
     shutil.copytree(whole(VAE, ONE), run)
     (run / largest).write_bytes(flip((run / largest).read_bytes()))
     assert samples(run) == states[15][1] != states[20][1]
+    warned = vaegan("sample", run, "--output", run.with_name("samples.npz")).err
+    assert warned.startswith(f"vaegan: warning: {run}: checkpoint 20 is damaged") and warned.count("\n") == 1
+    assert "falling back to that of round 15" in warned
 
 
 @pytest.mark.parametrize("part", [0.0, 0.5])

@@ -152,9 +152,11 @@ def schedule(config: Config) -> Schedule:
     return (("discriminator",),) * config.discriminator_moves + (("generator",),)
 
 
-def sample(config: Config, spec: DataSpec, params, stats, keys, train: bool = False) -> tuple[jax.Array, dict]:
+def sample(
+    config: Config, spec: DataSpec, params, stats, keys, train: bool = False, filled: Seams | None = None
+) -> tuple[jax.Array, dict]:
     """Images in [-1, 1], one per key, and the stats; `train` takes batch norm's statistics from this very batch."""
-    images, moved = _generate(config, spec, seams(config).prior, params, stats, keys, train)
+    images, moved = _generate(config, spec, (filled or seams(config)).prior, params, stats, keys, train)
     return images, stats | {"generator": moved}
 
 

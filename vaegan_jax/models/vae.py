@@ -80,7 +80,12 @@ def networks(config: Config, spec: DataSpec) -> dict[str, Network]:
 
 
 def game(config: Config, spec: DataSpec) -> Game:
-    """One player, who owns all networks and minimizes -ELBO in nats an image, its KL term weighted by beta."""
+    """One player, who owns all networks and minimizes -ELBO in nats an image, its KL term weighted by beta.
+
+    Raises ValueError for a warm-up, which counts images, over a spec without a batch size.
+    """
+    if config.warmup_kimg and not spec.batch_size:
+        raise ValueError("warmup-kimg counts images, so spec.batch_size must say how many there are in a move")
 
     def loss(params, stats, batch, key, step):
         reconstruction, kl = elbo_terms(config, spec, params, stats, batch["image"], example_keys(key, batch))

@@ -1,5 +1,6 @@
 """What can be had from a run, finished or running, without disturbing it: state, samples, reconstructions, facts."""
 
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 
 from vaegan_jax.data import load
 from vaegan_jax.data.sources import DataSpec
-from vaegan_jax.errors import UserError, check
+from vaegan_jax.errors import Caution, UserError, check
 from vaegan_jax.games import State
 from vaegan_jax.training.checkpoint import Arrays, Checkpoints, digest, unflatten
 from vaegan_jax.training.config import to_json
@@ -27,10 +28,15 @@ from vaegan_jax.training.showing import images
 
 
 def read(run: Path | str) -> tuple[Experiment, State, int]:
-    """The experiment and the newest good state of a run, with its round. Needs the run folder alone."""
+    """The experiment and the newest good state of a run, with its round. Needs the run folder alone.
+
+    Warns (`Caution`) of a newer state that is damaged.
+    """
     folder = Path(run)
     experiment = _experiment(folder)
-    step, arrays, _ = _restore(folder)
+    step, arrays, damage = _restore(folder)
+    for told in damage:
+        warnings.warn(f"{folder}: {told}; falling back to that of round {step:,}", Caution, stacklevel=2)
     return experiment, unflatten(jax.eval_shape(lambda: first_state(experiment)), arrays), step
 
 
