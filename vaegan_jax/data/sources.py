@@ -31,6 +31,12 @@ class DataSpec:
     class_names: tuple[str, ...] = ()
     """Names of the classes in the order of their labels; empty where they have none."""
 
+    attributes: tuple[tuple[str, int], ...] = ()
+    """Further labels of every example: (name, number of values), e.g. (("style", 3), ("skin", 2))."""
+
+    caption_length: int = 0
+    """Bytes of a caption, UTF-8 and padded with zeros; 0: the data have no captions."""
+
     batch_size: int = 0
     """Examples of one move, on all devices together; the trainer fills it in, models count images by it."""
 
@@ -47,8 +53,9 @@ class Source(Protocol):
     def example(self, index: SupportsIndex) -> dict[str, np.ndarray]:
         """Returns example `index`, in 0 .. len - 1, the same at every call.
 
-        Its "image" is (height, width, channels), uint8 or float32 in [-1, 1]; its "label", if the
-        data have labels, is an int32 scalar.
+        Its "image" is (height, width, channels), uint8 or float32 in [-1, 1]. As the spec says, there
+        are also its "label", an int32 scalar, its "attributes", int32 (attributes,) in the order of the
+        spec, and its "caption", uint8 (caption length,).
         """
 
 
