@@ -112,7 +112,7 @@ def test_a_missing_embedded_file_is_a_damaged_installation(tmp_path):
 
 @pytest.mark.parametrize(
     "name, nearest",
-    [("fashion_mnist", "Did you mean 'fashion_mnist_small'"), ("qqq", "There are: fashion_mnist_small")],
+    [("fashion_mnist_smal", "Did you mean 'fashion_mnist_small'"), ("qqq", "There are: emoji, fashion_mnist")],
 )
 def test_an_unknown_name_is_told_with_the_names_there_are(name, nearest):
     told(lambda: load(name, "train"), repr(name), nearest, "fashion_mnist_small", ".npz")

@@ -1,22 +1,23 @@
-"""Data: the embedded set, the user's own .npz files, and the batches of a training run.
+"""Data: the embedded set, the user's own .npz files, what TFDS has prepared, and the batches of a training run.
 
 `load(name, split)` is the only way in; what it gives is a `Source`. See `batches` for the order in
-which a run reads it. Nothing here needs TensorFlow, Grain or a network.
+which a run reads it. Nothing here needs TensorFlow or a network; TFDS is imported for prepared sets alone.
 """
 
 import hashlib
 import io
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from vaegan_jax.data.sources import ArraySource, DataSpec, Source, gather
-from vaegan_jax.errors import UserError, unknown
+from vaegan_jax.data.images import check_size, fit_all
+from vaegan_jax.data.locating import prepared_folder
+from vaegan_jax.data.npz import read_npz
+from vaegan_jax.data.sources import ArraySource, DataSpec, Source, gather, require
+from vaegan_jax.errors import UserError
 
-__all__ = ["DATASETS", "SPLITS", "ArraySource", "Card", "DataSpec", "Source", "gather", "load"]
+__all__ = ["DATASETS", "SPLITS", "ArraySource", "Card", "DataSpec", "Source", "gather", "load", "require", "resized"]
 
 SPLITS = ("train", "test")
 
@@ -87,23 +88,42 @@ DATASETS: dict[str, Card] = {
 }
 
 
-def load(name: str, split: str) -> Source:
-    """Returns one split, "train" or "test", of a data set: a name in `DATASETS`, or the path of an .npz file.
+def load(name: str, split: str, size: int = 0) -> Source:
+    """Returns one split, "train" or "test", of a data set.
 
-    The user's file holds plain arrays as `ArraySource` takes them. Either its splits are named:
-    "train_image" and "test_image", with or without "train_label" and "test_label". Or it holds
-    "image", with or without "label": then the last tenth of it (rounded up) is the test set, in the
-    order of the file, and the rest is the training set; so shuffle a file that is sorted by class.
+    `name` is a name in `DATASETS`; the path of an .npz file; or what is prepared (`vaegan data prepare`): a name in
+    `builders.KNOWN`, BUILDER/NAME of the user's own, a name of the TFDS catalog, or the path of a prepared folder.
 
-    Raises UserError, one line, for an unknown name or split, a file that cannot be read, arrays that
-    `ArraySource` refuses, and an embedded set that is not as it was shipped.
+    The user's .npz holds plain arrays as `ArraySource` takes them. Either its splits are named:
+    "train_image" and "test_image", with or without "train_label" and "test_label", and in the same way "attributes"
+    and "caption". Or it holds "image", with or without the others: then the last tenth of it (rounded up) is the test
+    set, in the order of the file, and the rest is the training set; so shuffle a file that is sorted by class.
+
+    `size` > 0 resizes every image, with an antialiasing filter, and cuts out its middle: size x size pixels.
+
+    Raises UserError, one line, for an unknown name or split, what cannot be read or is damaged, arrays that
+    `ArraySource` refuses, a set that is not prepared or in another version, and images of several sizes without `size`.
     """
     if split not in SPLITS:
         raise UserError(f"there is no split {split!r}; splits are {' and '.join(SPLITS)}")
-    if name.endswith(".npz"):
-        return _user_file(Path(name).expanduser(), split)
-    if name not in DATASETS:
-        raise unknown("data set", name, DATASETS, "or the path of a file that ends in .npz")
+    check_size(size)
+    if name in DATASETS or name.endswith(".npz"):
+        source = _embedded(name, split) if name in DATASETS else read_npz(Path(name).expanduser(), split)
+        return resized(source, size) if size else source
+    folder = prepared_folder(name)
+    from vaegan_jax.data.prepared import PreparedSource  # TFDS is needed for these alone
+
+    return PreparedSource(folder, name, split, size)
+
+
+def resized(source: ArraySource, size: int) -> ArraySource:
+    """Returns the source with its images resized and cropped to size x size."""
+    arrays = source.arrays | {"image": fit_all(source.arrays["image"], size)}
+    spec = source.spec
+    return ArraySource(arrays, spec.name, spec.classes, spec.class_names, spec.attributes, spec.caption_length)
+
+
+def _embedded(name: str, split: str) -> ArraySource:
     card = DATASETS[name]
     content = _verified(Path(__file__).with_name(f"{name}.npz"), card.sha256)
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
@@ -120,69 +140,3 @@ def _verified(path: Path, sha256: str) -> bytes:
     if hashlib.sha256(content).hexdigest() != sha256:
         raise UserError(f"damaged installation: {path} is not as it was shipped; reinstall vaegan_jax")
     return content
-
-
-def _user_file(path: Path, split: str) -> ArraySource:
-    """Returns one split of a user's .npz: see `load`."""
-    keys = _keys(path)
-    if "train_image" in keys or "test_image" in keys:
-        return _named_split(path, keys, split)
-    if "image" in keys:
-        return _held_out_split(path, keys, split)
-    raise UserError(
-        f'{path}: it has no array "image" and no "train_image" (it has: '
-        f"{', '.join(keys) or 'nothing'}); name your images so"
-    )
-
-
-def _named_split(path: Path, keys: list[str], split: str) -> ArraySource:
-    """Returns the split that the file names, with as many classes as both splits have together."""
-    if f"{split}_image" not in keys:
-        raise UserError(
-            f'{path}: it has no array "{split}_image" (it has: {", ".join(keys)}); add it, or give '
-            'one array "image", of which the last tenth becomes the test set'
-        )
-    labels = {key: _array(path, key) for key in ("train_label", "test_label") if key in keys}
-    if len(labels) == 1 and {"train_image", "test_image"} <= set(keys):
-        raise UserError(f'{path}: of the two splits only one has labels, "{next(iter(labels))}"; label both or neither')
-    arrays = {"image": _array(path, f"{split}_image")}
-    if f"{split}_label" in labels:
-        arrays["label"] = labels[f"{split}_label"]
-    # Labels that are no integers are for ArraySource to refuse.
-    numbers = [label for label in labels.values() if label.size and np.issubdtype(label.dtype, np.integer)]
-    classes = max((int(label.max()) + 1 for label in numbers), default=0) if "label" in arrays else 0
-    return ArraySource(arrays, str(path), max(classes, 0))
-
-
-def _held_out_split(path: Path, keys: list[str], split: str) -> ArraySource:
-    """Returns all but the last tenth of the examples, or the last tenth."""
-    # Checked as a whole: what is wrong with a test image is told before the training, not after it.
-    whole = ArraySource({key: _array(path, key) for key in ("image", "label") if key in keys}, str(path))
-    kept = len(whole) * 9 // 10
-    if kept == 0:
-        raise UserError(f"{path}: one image cannot be split in train and test; two at least are needed")
-    part = slice(kept) if split == "train" else slice(kept, None)
-    return ArraySource({key: array[part] for key, array in whole.arrays.items()}, str(path), whole.spec.classes)
-
-
-def _keys(path: Path) -> list[str]:
-    """Returns the names of the arrays in an .npz file."""
-    try:
-        if not path.is_file():
-            raise UserError(f"there is no file {path}; give the path of an .npz file")
-        with zipfile.ZipFile(path) as archive:
-            return [name.removesuffix(".npy") for name in archive.namelist()]
-    except (OSError, zipfile.BadZipFile):
-        raise UserError(f"{path}: this is not an .npz file, or cannot be read; write it with numpy.savez") from None
-
-
-def _array(path: Path, key: str) -> np.ndarray:
-    """Reads one array of an .npz file; never unpickles, so that opening a stranger's file runs no code."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return np.asarray(file[key])
-    except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error):
-        raise UserError(
-            f'{path}: the array "{key}" cannot be read; it is damaged, or holds Python objects '
-            "where plain numbers are needed"
-        ) from None

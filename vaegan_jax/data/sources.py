@@ -7,7 +7,7 @@ memory. Everything that is wrong with a user's arrays is found when it is made, 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, SupportsIndex, runtime_checkable
+from typing import Any, Literal, Protocol, SupportsIndex, runtime_checkable
 
 import numpy as np
 from jaxtyping import Integer
@@ -63,15 +63,25 @@ class ArraySource:
     """A source over arrays in memory.
 
     `arrays` holds "image", (n, height, width, channels) or (n, height, width), uint8 in 0 .. 255 or
-    floating in [-1, 1] (kept as float32), and maybe "label", (n,) integers from 0 on (kept as
-    int32); other keys are left alone. `name` is what messages call the data. `classes` is by
-    default the number of `class_names`, or one more than the greatest label.
+    floating in [-1, 1] (kept as float32), and maybe "label", (n,) integers from 0 on; "attributes",
+    (n, k) integers from 0 on (both kept as int32); and "caption", (n,) strings (kept as UTF-8 bytes,
+    padded with zeros). Other keys are left alone. `name` is what messages call the data.
+
+    By default `classes` is the number of `class_names`, or one more than the greatest label;
+    `attributes`, as in the spec, are numbered, each with as many values as its greatest needs; and
+    `caption_length` is that of the longest.
 
     Raises UserError, one line, where the arrays are not so.
     """
 
     def __init__(
-        self, arrays: Mapping[str, Any], name: str = "the data", classes: int = 0, class_names: tuple[str, ...] = ()
+        self,
+        arrays: Mapping[str, Any],
+        name: str = "the data",
+        classes: int = 0,
+        class_names: tuple[str, ...] = (),
+        attributes: tuple[tuple[str, int], ...] = (),
+        caption_length: int = 0,
     ):
         image = _images(arrays.get("image"), name)
         self.arrays = {"image": image}
@@ -81,7 +91,13 @@ class ArraySource:
             classes = classes or len(class_names) or int(label.max()) + 1
         elif classes or class_names:
             raise UserError(f'{name}: classes are stated, but there is no array "label"; give one, or no classes')
-        self.spec = DataSpec(name, image.shape[1:], classes, tuple(class_names))
+        if arrays.get("attributes") is not None:
+            values, attributes = _attributes(arrays["attributes"], len(image), attributes, name)
+            self.arrays["attributes"] = values
+        if arrays.get("caption") is not None:
+            self.arrays["caption"] = _captions(arrays["caption"], len(image), caption_length, name)
+            caption_length = self.arrays["caption"].shape[1]
+        self.spec = DataSpec(name, image.shape[1:], classes, tuple(class_names), attributes, caption_length)
 
     def __len__(self) -> int:
         return len(self.arrays["image"])
@@ -90,16 +106,46 @@ class ArraySource:
         """Returns example `index`: see `Source.example`."""
         return {key: np.asarray(array[index]) for key, array in self.arrays.items()}
 
+    def examples(self, indices: Integer[np.ndarray, "..."]) -> dict[str, np.ndarray]:
+        """Returns the examples at `indices`, stacked."""
+        return {key: array[indices] for key, array in self.arrays.items()}
+
+    def part(self, chosen: slice) -> "ArraySource":
+        """Returns some of the examples, under the same spec."""
+        arrays = {key: array[chosen] for key, array in self.arrays.items()}
+        spec = self.spec
+        return ArraySource(arrays, spec.name, spec.classes, spec.class_names, spec.attributes, spec.caption_length)
+
 
 def gather(source: Source, indices: Integer[np.ndarray, "..."]) -> dict[str, np.ndarray]:
-    """Returns the examples at `indices`, stacked: each leaf is (*indices.shape, *shape in one example)."""
-    if isinstance(source, ArraySource):
-        return {key: array[indices] for key, array in source.arrays.items()}
-    examples = [source.example(int(index)) for index in indices.ravel()]
-    return {
-        key: np.stack([example[key] for example in examples]).reshape(indices.shape + np.shape(leaf))
-        for key, leaf in examples[0].items()
-    }
+    """Returns the examples at `indices`, stacked: each leaf is (*indices.shape, *shape in one example).
+
+    A source that is faster at many than at one has a method `examples`, (n,) indices -> stacked leaves.
+    """
+    if hasattr(source, "examples"):
+        leaves = source.examples(indices.ravel())
+    else:
+        examples = [source.example(int(index)) for index in indices.ravel()]
+        leaves = {key: np.stack([example[key] for example in examples]) for key in examples[0]}
+    return {key: leaf.reshape(indices.shape + leaf.shape[1:]) for key, leaf in leaves.items()}
+
+
+def require(spec: DataSpec, leaf: Literal["label", "attributes", "caption"], who: str) -> None:
+    """Raises UserError where the data lack what `who`, such as "the conditional GAN", needs of every example."""
+    lacking = {"label": not spec.classes, "attributes": not spec.attributes, "caption": not spec.caption_length}
+    words = {"label": "labels", "attributes": "attributes", "caption": "captions"}
+    if lacking[leaf]:
+        raise UserError(
+            f'{who} needs {words[leaf]}, and {spec.name} has none; give an array "{leaf}", choose another data set '
+            "(vaegan data list), or another model (vaegan models)"
+        )
+
+
+def encode_caption(text: bytes, length: int) -> np.ndarray:
+    """UTF-8 text as `length` bytes: padded with zeros, or cut, at the border of a character."""
+    if len(text) > length:
+        text = text[:length].decode("utf-8", "ignore").encode()
+    return np.frombuffer(text.ljust(length, b"\0"), np.uint8)
 
 
 def _images(image: Any, name: str) -> np.ndarray:
@@ -162,3 +208,37 @@ def _labels(label: Any, images: int, classes: int, name: str) -> np.ndarray:
             f"in 0 .. {bound - 1}, so number your classes from 0 on"
         )
     return label.astype(np.int32)
+
+
+def _attributes(
+    values: Any, images: int, attributes: tuple[tuple[str, int], ...], name: str
+) -> tuple[np.ndarray, tuple[tuple[str, int], ...]]:
+    """Returns attributes as int32 (images, k), with names and numbers of values; raises UserError where it cannot."""
+    values = np.asarray(values)
+    if values.ndim != 2 or len(values) != images or values.shape[1] != (len(attributes) or values.shape[1] or 1):
+        raise UserError(
+            f"{name}: attributes have shape {values.shape}, for {images} images it must be "
+            f"({images}, {len(attributes) or 'attributes'}); give one row for each image"
+        )
+    columns, stated = [], attributes or tuple((f"attribute_{place}", 0) for place in range(values.shape[1]))
+    for place, (title, count) in enumerate(stated):
+        columns.append(_labels(values[:, place], images, count, f"{name}, attribute {title}"))
+    counted = tuple(
+        (title, count or int(column.max()) + 1) for (title, count), column in zip(stated, columns, strict=True)
+    )
+    return np.stack(columns, 1), counted
+
+
+def _captions(caption: Any, images: int, length: int, name: str) -> np.ndarray:
+    """Returns captions as uint8 (images, length), UTF-8; raises UserError where it cannot. `length` 0: the longest."""
+    caption = np.asarray(caption)
+    if caption.dtype == np.uint8 and caption.ndim == 2 and len(caption) == images:
+        return caption
+    if caption.shape != (images,) or caption.dtype.kind not in "US":
+        raise UserError(
+            f"{name}: captions have dtype {caption.dtype} and shape {caption.shape}, for {images} images they must be "
+            f"strings of shape ({images},); give one for each image"
+        )
+    texts = [text.encode() if isinstance(text, str) else bytes(text) for text in caption.tolist()]
+    length = length or max(1, *map(len, texts))
+    return np.stack([encode_caption(text, length) for text in texts])
