@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import traceback
 import warnings
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,34 +17,53 @@ from vaegan_jax.models.catalog import CATALOG
 from vaegan_jax.training.config import RunConfig
 
 Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+Coordinator = Annotated[str, tyro.conf.arg(metavar="HOST:PORT")]
 LARGEST_GRID = 10_000
 
 
 def train(
     config: Annotated[RunConfig, tyro.conf.arg(name="")],
     run: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
+    coordinator: Coordinator = "",
+    process_count: int = 0,
+    process_id: int = -1,
 ) -> None:
     """Train a model in a new run folder.
 
     Args:
         run: Folder of the run, which must not exist yet; by default the next under runs/.
+        coordinator: To train with several processes: HOST:PORT where the first one can be reached by all, or auto
+            to ask the cluster (Slurm, Open MPI, Kubernetes, TPU pods). Start the same command in each.
+        process_count: How many processes there are.
+        process_id: Which one this is, from 0 on; the first one writes the run.
     """
-    from vaegan_jax.training import loop
+    from vaegan_jax.training import hosts, loop
 
-    loop.train(config, run)
+    with hosts.joined(coordinator, process_count, process_id):
+        loop.train(config, run)
 
 
-def resume(run: Run, steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None) -> None:
+def resume(
+    run: Run,
+    steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None,
+    coordinator: Coordinator = "",
+    process_count: int = 0,
+    process_id: int = -1,
+) -> None:
     """Go on with a run, exactly as if it had never stopped.
 
     Args:
         run: Folder of the run.
         steps: Rounds in total; by default what the run was started with.
+        coordinator: As for train; the number of processes need not be the same.
+        process_count: As for train.
+        process_id: As for train.
     """
-    from vaegan_jax.training import loop
+    from vaegan_jax.training import hosts, loop
 
     check(steps is None or steps > 0, f"steps must be at least 1, not {steps}")
-    loop.resume(run, steps)
+    with hosts.joined(coordinator, process_count, process_id):
+        loop.resume(run, steps)
 
 
 def sample(
@@ -137,38 +157,55 @@ def models() -> None:
 
 
 def data(
-    action: Annotated[Literal["list", "show"], tyro.conf.Positional],
+    action: Annotated[Literal["list", "prepare", "show"], tyro.conf.Positional],
     name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = None,
+    source: Annotated[Path | None, tyro.conf.arg(name="from", metavar="DIR")] = None,
+    size: Annotated[int, tyro.conf.arg(metavar="INT")] = 0,
+    split: Literal["train", "test"] = "train",
     output: Annotated[Path | None, tyro.conf.arg(metavar="FILE.png")] = None,
 ) -> None:
-    """List the data sets, or show one: its card and a contact sheet.
+    """List the data sets, prepare one, or show one: its card, its checksum and a contact sheet.
 
     Args:
-        action: list, or show NAME.
-        name: Name of a data set, or path of an .npz file.
-        output: Where the contact sheet goes; by default NAME.png here.
+        action: list, prepare NAME --from DIR, or show NAME.
+        name: Name of a data set, or path of an .npz file or of a prepared folder.
+        source: prepare: folder of the raw files (or the .npz file); `show NAME` tells how to get them.
+        size: prepare: side to which the pictures of an image_folder are resized and cropped; 0 keeps them.
+        split: show: which of the two goes on the contact sheet.
+        output: show: where the contact sheet goes; by default NAME.png here.
     """
+    if action == "list":
+        from vaegan_jax.data.telling import listing
+
+        print("\n".join(listing()))
+    elif action == "prepare":
+        from vaegan_jax.data.preparing import prepare
+
+        check(name is not None, "prepare needs the NAME of a data set: vaegan data list")
+        folder, made = prepare(name, source, size)
+        print(
+            f"{name}: {'prepared in' if made else 'is prepared already, in'} {folder}; to look: vaegan data show {name}"
+        )
+    else:
+        check(name is not None, "show needs the NAME of a data set: vaegan data list")
+        _show(name, split, output)
+
+
+def _show(name: str, split: str, output: Path | None) -> None:
     from vaegan_jax import pictures
-    from vaegan_jax.data import DATASETS, load
+    from vaegan_jax.data import telling
+    from vaegan_jax.data.batches import order
     from vaegan_jax.training.showing import images
 
-    if action == "list":
-        for card in DATASETS.values():
-            shape = "x".join(map(str, card.image_shape))
-            count = f"{card.train:,} + {card.test:,} images {shape}, {len(card.class_names)} classes"
-            print(f"{card.name}  {count}  {card.title}")
-        print("FILE.npz  your own images: see `vaegan data show --help` and the README")
+    if commands := telling.how_to_get(name):
+        print(commands)
         return
-    check(name is not None, "show needs the NAME of a data set: vaegan data list")
-    source = load(name, "train")
     output = output or Path(f"{Path(name).stem}.png")
     check(output.suffix == ".png", f"output must end in .png, not {output.name!r}")
-    _save(output, {}, lambda: pictures.grid(images(source, np.arange(min(100, len(source))))))
-    facts = (
-        vars(DATASETS[name])
-        if name in DATASETS
-        else {"train": len(source), "test": len(load(name, "test")), **vars(source.spec)}
-    )
+    source = telling.at_one_size(name, split)
+    chosen = order(0, 0, len(source))[:100]
+    facts = telling.facts(name)
+    _save(output, {}, lambda: pictures.grid(images(source, chosen)))
     for title, value in facts.items():
         print(f"{title:12} {value}")
     print(f"{'sheet':12} {output}")
@@ -223,6 +260,8 @@ def main() -> None:
             _leave(f"vaegan: diverged: {error}", 3)
         if isinstance(error, Interrupted):
             _leave(f"vaegan: {error}", 128 + error.signal)
+        if "jax" in sys.modules and sys.modules["jax"].distributed.is_initialized():
+            _leave(traceback.format_exc(), 1)  # or Python would wait for the other processes
         raise
 
 
@@ -245,4 +284,6 @@ def _told_plainly(message, category, *where, usual=warnings.showwarning) -> None
 
 def _leave(message: str, code: int) -> None:
     print(message, file=sys.stderr)
+    if joined := sys.modules.get("vaegan_jax.training.hosts"):
+        joined.leave(code)
     sys.exit(code)

@@ -15,7 +15,7 @@ from vaegan_jax.games import init, play
 from vaegan_jax.models import gan
 from vaegan_jax.networks.network import init_networks
 from vaegan_jax.optimizers import Adam
-from vaegan_jax.training.config import RunConfig
+from vaegan_jax.training.config import RunConfig, TrainingConfig
 from vaegan_jax.training.experiment import PLAY, assemble, first_state, generate, step_of
 from vaegan_jax.training.feeding import feeder
 from vaegan_jax.training.parallel import rounds
@@ -358,10 +358,12 @@ def test_three_hundred_rounds_bring_the_samples_near_both_of_two_images():
     pixels = np.stack([np.full((8, 8, 1), grey, np.float32) for grey in (-0.5, 0.5)])
     source, adam, length = ArraySource({"image": np.tile(pixels, (8, 1, 1, 1))}), Adam(5e-3, b1=0.0), 300
     model = gan.Config("mlp", 2, hidden_sizes=(128, 128), discriminator_optimizer=adam, generator_optimizer=adam)
-    experiment = assemble(RunConfig(model, batch_size=32), source.spec)
-    store, feed = feeder(experiment, source, length)
+    experiment = assemble(
+        RunConfig(model, batch_size=32, training=TrainingConfig(rounds_per_dispatch=length)), source.spec
+    )
+    store, feed = feeder(experiment, source)
     first, step = first_state(experiment), jax.jit(rounds(step_of(experiment), length))
-    last, _ = step(first, feed(0, length), np.int32(length), experiment.key(PLAY), store)
+    last, _ = step(first, feed(length), np.int32(length), experiment.key(PLAY), store)
 
     def distance(state):
         images = generate(experiment, state.params, state.stats, 256, 0)

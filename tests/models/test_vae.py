@@ -15,7 +15,7 @@ from vaegan_jax.data.sources import DataSpec
 from vaegan_jax.errors import UserError
 from vaegan_jax.models import vae
 from vaegan_jax.networks.network import init_networks
-from vaegan_jax.training.config import RunConfig
+from vaegan_jax.training.config import RunConfig, TrainingConfig
 from vaegan_jax.training.experiment import PLAY, assemble, first_state, step_of
 from vaegan_jax.training.feeding import feeder
 from vaegan_jax.training.parallel import rounds
@@ -310,11 +310,15 @@ def test_a_warm_up_in_images_wants_to_know_how_many_a_move_has():
 def test_two_hundred_rounds_on_clothes_bring_the_loss_below_six_tenths_of_its_first_value():
     """From about 600 nats an image to about 295, for seeds 0, 1 and 2."""
     source, length = load("fashion_mnist_small", "train"), 200
-    config = RunConfig(vae.Config(hidden_sizes=(64,), latent_size=8), batch_size=64)
+    config = RunConfig(
+        vae.Config(hidden_sizes=(64,), latent_size=8),
+        batch_size=64,
+        training=TrainingConfig(rounds_per_dispatch=length),
+    )
     experiment = assemble(config, source.spec)
-    store, feed = feeder(experiment, source, length)
+    store, feed = feeder(experiment, source)
     step = jax.jit(rounds(step_of(experiment), length))
-    _, metrics = step(first_state(experiment), feed(0, length), np.int32(length), experiment.key(PLAY), store)
+    _, metrics = step(first_state(experiment), feed(length), np.int32(length), experiment.key(PLAY), store)
     losses, kl = np.asarray(metrics["vae/loss"]), np.asarray(metrics["vae/kl"])
     assert 500 < losses[0] < 700
     assert losses[-10:].mean() < 0.6 * losses[0]

@@ -2,6 +2,7 @@
 
 import functools
 import io
+import sys
 
 import jax
 import numpy as np
@@ -15,6 +16,7 @@ from vaegan_jax.training import feeding
 from vaegan_jax.training.checkpoint import Checkpoints
 from vaegan_jax.training.config import RunConfig, TrainingConfig
 from vaegan_jax.training.experiment import assemble
+from vaegan_jax.training.feeding import feeder
 from vaegan_jax.training.loop import train
 
 ROUNDS = 20
@@ -26,8 +28,9 @@ SOURCE = ArraySource(
 )
 
 
-def config_of(rounds_per_dispatch=4, model=None):
+def config_of(rounds_per_dispatch=4, model=None, feeding="auto"):
     training = TrainingConfig(
+        feeding=feeding,
         rounds_per_dispatch=rounds_per_dispatch,
         log_interval_steps=ROUNDS,
         sample_interval_steps=0,
@@ -45,14 +48,12 @@ def final(tmp_path_factory):
     @functools.cache
     def run(rounds_per_dispatch, streaming, quickly):
         folder, told = tmp_path_factory.mktemp("runs") / "run", io.StringIO()
-        with pytest.MonkeyPatch.context() as patch:
-            if streaming:
-                patch.setattr(feeding, "RESIDENT_BYTES", 0)
-            jax.config.update("jax_disable_most_optimizations", quickly)
-            try:
-                train(config_of(rounds_per_dispatch), folder, SOURCE, Console(file=told, width=200))
-            finally:
-                jax.config.update("jax_disable_most_optimizations", False)
+        config = config_of(rounds_per_dispatch, feeding="stream" if streaming else "resident")
+        jax.config.update("jax_disable_most_optimizations", quickly)
+        try:
+            train(config, folder, SOURCE, Console(file=told, width=200))
+        finally:
+            jax.config.update("jax_disable_most_optimizations", False)
         assert ("read batch by batch" if streaming else "on the device") in told.getvalue()
         assert f"{rounds_per_dispatch} rounds a dispatch" in told.getvalue()
         with Checkpoints(folder / "checkpoints") as checkpoints:
@@ -85,13 +86,15 @@ def test_however_many_rounds_go_to_the_device_at_once_they_train_the_same_bits(f
     assert_same_bits(final(4, False, quickly), final(rounds_per_dispatch, False, quickly))
 
 
-@pytest.mark.parametrize("resident_bytes", [0, 2**30])
-def test_rows_beyond_the_count_repeat_the_last_so_that_no_shape_changes(resident_bytes, monkeypatch):
-    monkeypatch.setattr(feeding, "RESIDENT_BYTES", resident_bytes)
-    experiment = assemble(config_of(), SOURCE.spec)
-    store, feed = feeding.feeder(experiment, SOURCE, 4)
-    assert bool(store) == (resident_bytes > 0)
-    whole, part = feed(10, 4), feed(10, 3)
+WHERE = ["resident", "stream"]
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_rows_beyond_the_count_repeat_the_last_so_that_no_shape_changes(where):
+    experiment = assemble(config_of(feeding=where), SOURCE.spec)
+    whole, part = (feeder(experiment, SOURCE, 10) for _ in range(2))
+    assert bool(whole.store) == (where == "resident")
+    whole, part = whole.feed(4), part.feed(3)
     for name, leaf in whole.items():
         assert leaf.shape[:4] == (4, 1, 1, 8)
         assert (part[name].shape, part[name].dtype) == (leaf.shape, leaf.dtype)
@@ -99,16 +102,48 @@ def test_rows_beyond_the_count_repeat_the_last_so_that_no_shape_changes(resident
         np.testing.assert_array_equal(part[name][3], leaf[2])
 
 
-def test_both_ways_give_the_losses_the_same_batches(monkeypatch):
-    experiment, batches = assemble(config_of(), SOURCE.spec), []
-    for resident_bytes in (0, 2**30):
-        monkeypatch.setattr(feeding, "RESIDENT_BYTES", resident_bytes)
-        store, feed = feeding.feeder(experiment, SOURCE, 3)
-        batches.append(fetch(store, feed(5, 3)))
-    assert set(batches[0]) == {"image", "label", "position"}
-    for name, leaf in batches[0].items():
-        assert leaf.dtype == batches[1][name].dtype
-        np.testing.assert_array_equal(leaf, batches[1][name])
+def fed(where, counts, first=5, **part):
+    """The batches of some dispatches, ready for the losses."""
+    experiment = assemble(config_of(3, feeding=where), SOURCE.spec)
+    store, feed = feeder(experiment, SOURCE, first, **part)
+    return [fetch(store, feed(count)) for count in counts]
+
+
+@pytest.mark.parametrize("installed", [True, False], ids=["with Grain", "without Grain"])
+def test_both_ways_give_the_losses_the_same_batches(installed, monkeypatch):
+    if not installed:
+        monkeypatch.setitem(sys.modules, "grain", None)
+    for resident, streamed in zip(*(fed(where, (3, 2, 3)) for where in WHERE), strict=True):
+        assert set(resident) == {"image", "label", "position"}
+        for name, leaf in resident.items():
+            assert leaf.dtype == streamed[name].dtype
+            np.testing.assert_array_equal(leaf, streamed[name])
+
+
+def test_however_rounds_are_fed_they_are_the_same(monkeypatch):
+    (a, b), (c, d) = fed("stream", (3, 1)), fed("stream", (2, 2))
+    for name in a:
+        rows = [np.concatenate([a[name], b[name][:1]]), np.concatenate([c[name][:2], d[name][:2]])]
+        np.testing.assert_array_equal(*rows)
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_processes_share_each_batch_in_contiguous_parts(where):
+    (whole,) = fed(where, [3])
+    parts = [fed(where, [3], part=part, parts=4)[0] for part in range(4)]
+    for name, leaf in whole.items():
+        np.testing.assert_array_equal(np.concatenate([part[name] for part in parts], axis=3), leaf)
+
+
+def test_a_failing_source_fails_in_the_loop_not_in_a_thread_of_the_reader():
+    class Failing(ArraySource):
+        def example(self, index):
+            raise OSError("the disk is gone")
+
+    failing = Failing({"image": np.zeros((50, 8, 8, 1), np.uint8)})
+    failing.arrays = None
+    with pytest.raises(Exception, match="NoneType|the disk is gone"):
+        feeder(assemble(config_of(feeding="stream"), failing.spec), failing).feed(1)
 
 
 def test_data_live_on_the_device_up_to_the_limit_in_bytes(monkeypatch):

@@ -26,7 +26,7 @@ from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.record_writer import masked_crc32c
 
 from vaegan_jax import cli
-from vaegan_jax.training import loop
+from vaegan_jax.training import loop, writing
 from vaegan_jax.training.checkpoint import Checkpoints
 
 VAE = ["vae", "--model.hidden-sizes", "8", "--model.latent-size", "2"]
@@ -87,11 +87,15 @@ def sha256(run):
     return facts(run)["sha256"]["state"]
 
 
+SPEED = ("images_per_second", "data_wait")
+"""Metrics that are another each time."""
+
+
 def rows(run):
     """The rows of metrics.jsonl by step, without how fast it went; each step is told once, in order."""
     told = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert all(a["step"] < b["step"] for a, b in pairwise(told))
-    return {row["step"]: {name: value for name, value in row.items() if name != "images_per_second"} for row in told}
+    return {row["step"]: {name: value for name, value in row.items() if name not in SPEED} for row in told}
 
 
 def assert_same(run, whole):
@@ -267,7 +271,7 @@ def test_as_many_checkpoints_are_kept_as_asked_for(data, tmp_path):
 
 def interrupt(monkeypatch, number, at, times=1):
     """Sends this process the signal when round `at` is done, in the middle of a stretch."""
-    advance, sent = loop.Bar.advance, []
+    advance, sent = writing.Bar.advance, []
 
     def advance_and_send(self, done):
         advance(self, done)
@@ -275,7 +279,7 @@ def interrupt(monkeypatch, number, at, times=1):
             sent.append(done)
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(loop.Bar, "advance", advance_and_send)
+    monkeypatch.setattr(writing.Bar, "advance", advance_and_send)
 
 
 @pytest.mark.parametrize("number, code, at", [(signal.SIGINT, 130, 7), (signal.SIGTERM, 143, 11)])
@@ -295,7 +299,7 @@ def test_a_signal_ends_the_round_saves_and_tells_how_to_go_on(number, code, at, 
 
 def test_a_signal_between_two_stretches_is_not_lost(whole, data, tmp_path, monkeypatch):
     """It comes when the loop has just looked, and found that round 3 need not be saved."""
-    run, due = tmp_path / "run", loop._due
+    run, due = tmp_path / "run", writing.due
 
     def due_and_send(interval, done, steps):
         answer = due(interval, done, steps)
@@ -304,7 +308,7 @@ def test_a_signal_between_two_stretches_is_not_lost(whole, data, tmp_path, monke
         return answer
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_due", due_and_send)
+        patch.setattr(writing, "due", due_and_send)
         ended = vaegan("train", *VAE, *ONE, *SMALL, "--data", data, "--steps", STEPS, "--run", run)
     assert ended.code == 143 and "stopped after round 3 of 20, saved" in ended.err
     assert facts(run)["step"] == 3
@@ -417,8 +421,12 @@ def test_metrics_and_events_tell_every_round_once(whole, tmp_path):
         assert name not in told.setdefault(step, {})
         told[step][name] = value
     for step, row in rows(run).items():
-        speed = told[step].pop("images_per_second")
-        assert speed > 0 and told[step] == {n: np.float32(value) for n, value in row.items() if n != "step"}
+        speed, wait = (told[step].pop(name) for name in SPEED)
+        assert (
+            speed > 0
+            and 0 <= wait < 1
+            and told[step] == {n: np.float32(value) for n, value in row.items() if n != "step"}
+        )
     assert list(told)[-1] == 20 and set(told) - {0} == set(rows(run))
 
 

@@ -72,8 +72,15 @@ class Checkpoints:
         if not write and not folder.is_dir():
             raise UserError(f"{folder.parent} has no checkpoint yet: let it train, or `vaegan resume {folder.parent}`")
         kind = {"max_to_keep": keep, "enable_async_checkpointing": True} if write else {"read_only": True}
+        if write:
+            folder.mkdir(exist_ok=True)
+        if jax.distributed.is_initialized():  # of several processes this one alone has to do with checkpoints
+            mine = jax.process_index()
+            kind["multiprocessing_options"] = ocp.options.MultiprocessingOptions(
+                primary_host=mine, active_processes={mine}, barrier_sync_key_prefix=f"process-{mine}"
+            )
         # Lightweight: what is damaged in one checkpoint must not keep us from opening the others.
-        self._options = ocp.CheckpointManagerOptions(lightweight_initialize=True, **kind)
+        self._options = ocp.CheckpointManagerOptions(lightweight_initialize=True, create=False, **kind)
         self._manager = ocp.CheckpointManager(folder.absolute(), options=self._options)
         self.last_good: int | None = None
         self._pending: int | None = None

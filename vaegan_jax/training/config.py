@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Union
 
 import tyro
 
+from vaegan_jax.data.augmentation import Augmentation
 from vaegan_jax.errors import check, check_choices
 from vaegan_jax.models import MODELS, name_of, vae
 
@@ -23,6 +24,8 @@ class TrainingConfig:
     """Parts in which each move's batch is computed and accumulated, to fit memory."""
     rounds_per_dispatch: int = 8
     """Rounds in one call to the device; the more, the less the host is in the way, and the later a Ctrl-C acts."""
+    feeding: Literal["auto", "resident", "stream"] = "auto"
+    """Where the data live: on the devices, or read batch by batch ahead of them; auto asks whether they fit."""
     ema_halflife_kimg: float = 10.0
     """Half-life of the averaged generator, in thousand images; 0 keeps no average."""
     log_interval_steps: int = 50
@@ -37,6 +40,7 @@ class TrainingConfig:
     """How many checkpoints are kept."""
 
     def __post_init__(self):
+        check_choices(self)
         for name in ("micro_batches", "rounds_per_dispatch", "log_interval_steps", "sample_count", "keep_checkpoints"):
             check(getattr(self, name) > 0, f"{_flag(name)} must be at least 1, not {getattr(self, name)}")
         for name in ("ema_halflife_kimg", "sample_interval_steps", "checkpoint_interval_steps"):
@@ -52,7 +56,9 @@ class RunConfig:
     model: Model = field(default_factory=vae.Config)
     """The `Config` of a model, such as `vaegan_jax.models.gan.Config()`."""
     data: str = "fashion_mnist_small"
-    """Name of the data set, or the path of an .npz file."""
+    """Name of the data set, or the path of an .npz file or of a prepared folder; see `vaegan data list`."""
+    image_size: int = 0
+    """Resizes images to this many pixels a side when they are read, cutting off what is not square; 0 leaves them."""
     steps: int = 5000
     """Rounds to train in total."""
     batch_size: int = 128
@@ -60,9 +66,10 @@ class RunConfig:
     seed: int = 0
     """Seed of everything random: weights, noise and the order of the data."""
     devices: int = 0
-    """Devices to train on; 0 means all (one on a CPU). On a CPU N makes N virtual devices, up to 16."""
+    """Devices to train on, of all processes; 0 means all (one on a CPU). On a CPU N makes N virtual ones, up to 16."""
     parallel: Literal["sharded", "pmapped"] = "sharded"
     """How the step is lifted to the devices."""
+    augmentation: Augmentation = field(default_factory=Augmentation)
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def __post_init__(self):
@@ -70,6 +77,7 @@ class RunConfig:
         name_of(self.model)
         check(self.steps > 0, f"steps must be at least 1, not {self.steps}")
         check(self.batch_size > 0, f"batch-size must be at least 1, not {self.batch_size}")
+        check(self.image_size >= 0, f"image-size must be 0 (as it is) or more, not {self.image_size}")
         check(0 <= self.seed < 2**32, f"seed must be in 0 .. 2^32 - 1, not {self.seed}")
         check(self.devices >= 0, f"devices must be 0 (all) or more, not {self.devices}")
         parts = self.training.micro_batches
@@ -87,11 +95,12 @@ def to_json(config: RunConfig) -> dict[str, Any]:
 def from_json(stored: dict[str, Any]) -> RunConfig:
     """The inverse of `to_json`. Raises KeyError, TypeError or ValueError where the dictionary is not such a thing."""
     model = dict(stored["model"])
-    config = _build(MODELS[model.pop("name")].Config, model)
-    return _build(RunConfig, {**stored, "model": config})
+    config = build(MODELS[model.pop("name")].Config, model)
+    return build(RunConfig, {**stored, "model": config})
 
 
-def _build(kind: type, values: dict[str, Any]) -> Any:
+def build(kind: type, values: dict[str, Any]) -> Any:
+    """A dataclass from what JSON has kept of its fields. Raises TypeError or ValueError where they are not such."""
     hints = typing.get_type_hints(kind)
     if strange := sorted(set(values) - set(hints)):
         raise ValueError(f"{kind.__name__} has no field {strange[0]}")
@@ -102,9 +111,13 @@ def _convert(hint: Any, value: Any) -> Any:
     """A value of JSON as what a field's annotation asks for; TypeError where it is of another type."""
     origin = typing.get_origin(hint)
     if dataclasses.is_dataclass(hint) and isinstance(value, dict):
-        return _build(hint, value)
+        return build(hint, value)
     if origin is tuple and isinstance(value, list):
-        return tuple(_convert(typing.get_args(hint)[0], element) for element in value)
+        first, *rest = typing.get_args(hint)
+        kinds = [first] * len(value) if rest == [...] else [first, *rest]
+        if len(kinds) != len(value):
+            raise TypeError(f"{value!r} is no {hint}")
+        return tuple(_convert(kind, element) for kind, element in zip(kinds, value, strict=True))
     if origin in (Literal, Union, types.UnionType):  # choices are checked by the dataclass, models are built before
         return value
     kinds = {float: (int, float)}.get(hint, origin or hint)

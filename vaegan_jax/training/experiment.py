@@ -8,16 +8,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vaegan_jax.data.augmentation import Augmentation, augment, augmented_shape
 from vaegan_jax.data.batches import fetch
 from vaegan_jax.data.sources import DataSpec
 from vaegan_jax.errors import UserError
-from vaegan_jax.games import Batch, Game, Metrics, Params, Schedule, State, Stats, init, play
+from vaegan_jax.games import Batch, Game, Metrics, Params, Schedule, State, Stats, example_keys, init, play
 from vaegan_jax.models import MODELS, name_of
 from vaegan_jax.networks.network import init_networks
 from vaegan_jax.training.averaging import averaged, standing_statistics, start
 from vaegan_jax.training.config import RunConfig
 
-INIT, PLAY, SAMPLES, STANDING = range(4)
+INIT, PLAY, SAMPLES, STANDING, AUGMENT = range(5)
 """What the root key is for: folded in by meaning."""
 CHUNK = 256
 """Images generated at once."""
@@ -57,7 +58,8 @@ class Experiment(NamedTuple):
 def assemble(config: RunConfig, spec: DataSpec) -> Experiment:
     """Raises UserError where the model does not fit the data."""
     model = MODELS[name_of(config.model)]
-    spec = dataclasses.replace(spec, batch_size=config.batch_size)
+    shape = augmented_shape(config.augmentation, spec.image_shape)
+    spec = dataclasses.replace(spec, image_shape=shape, batch_size=config.batch_size)
     try:
         return Experiment(config, spec, model, model.game(config.model, spec), model.schedule(config.model))
     except ValueError as error:
@@ -75,15 +77,30 @@ def first_state(experiment: Experiment) -> State:
 
 
 def step_of(experiment: Experiment):
-    """One round as `(state, batch, key, store) -> (state, metrics)`: reads the examples, plays, averages."""
+    """One round as `(state, batch, key, store) -> (state, metrics)`: reads and augments examples, plays, averages."""
     round = play(experiment.game, experiment.schedule)
     if experiment.averages:
         round = averaged(round, experiment.images_per_round, experiment.config.training.ema_halflife_kimg)
 
     def step(state: State, batch: Batch, key: jax.Array, store: Batch) -> tuple[State, Metrics]:
-        return round(state, fetch(store, batch), key)
+        return round(state, _augmented(experiment, fetch(store, batch), state.step), key)
 
     return step
+
+
+def _augmented(experiment: Experiment, batch: Batch, step: jax.Array) -> Batch:
+    config = experiment.config.augmentation
+    if config == Augmentation():
+        return batch
+    key = jax.random.fold_in(experiment.key(AUGMENT), step)
+
+    def move(index, images, position):
+        keys = example_keys(jax.random.fold_in(key, index), {"position": position.ravel()})
+        changed = augment(config, images.reshape(-1, *images.shape[2:]), keys)
+        return changed.reshape(*position.shape, *changed.shape[1:])
+
+    moves = jnp.arange(len(experiment.schedule))
+    return batch | {"image": jax.vmap(move)(moves, batch["image"], batch["position"])}
 
 
 def weights_for_sampling(experiment: Experiment, state: State) -> tuple[Params, Stats, str]:

@@ -1,6 +1,8 @@
 """From a source to the batches of a lifted step: what lives on the device, and what travels each time."""
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,7 +12,26 @@ from vaegan_jax.training.checkpoint import Arrays, digest
 from vaegan_jax.training.experiment import Experiment
 
 RESIDENT_BYTES = 2**30
-"""Data sets up to this size live on the device; larger ones are read batch by batch."""
+"""Data sets up to this size live on the device, unless the configuration says otherwise."""
+READERS = 8
+"""Threads that read rounds ahead; decoding images leaves Python's lock to the others."""
+
+
+class Feeding(NamedTuple):
+    """What a run's data are to its devices."""
+
+    store: Arrays
+    """All examples, to be put on the device once; empty if the data are streamed."""
+    feed: Callable[[int], Arrays]
+    """`feed(count)`: the next `count` rounds, leaves (limit, moves, micro-batches, examples, ...).
+
+    Rows from `count` on repeat the last and are not played. Examples are this process's part of the batch."""
+
+
+def on_device(experiment: Experiment, source: Source) -> bool:
+    """Whether the data live on the device: as the configuration says, or whether they fit."""
+    feeding = experiment.config.training.feeding
+    return feeding == "resident" or feeding == "auto" and fits(source)
 
 
 def fits(source: Source) -> bool:
@@ -18,22 +39,40 @@ def fits(source: Source) -> bool:
     return len(source) * sum(leaf.nbytes for leaf in source.example(0).values()) <= RESIDENT_BYTES
 
 
-def feeder(experiment: Experiment, source: Source, limit: int) -> tuple[Arrays, Callable[[int, int], Arrays]]:
-    """The store for the device, empty if the data do not fit, and `feed(round, count) -> batch`.
+def feeder(experiment: Experiment, source: Source, first: int = 0, part: int = 0, parts: int = 1) -> Feeding:
+    """What feeds the rounds from `first` on to process `part` of `parts`: a contiguous share of each batch.
 
-    Leaves are (limit, moves, micro-batches, examples, ...); rows from `count` on repeat the last and are not played.
+    The batches are the same however they travel. Streams are read ahead by Grain where it is installed.
     """
-    on_device = fits(source)
+    local, limit = on_device(experiment, source), experiment.config.training.rounds_per_dispatch
 
-    def feed(first: int, count: int) -> Arrays:
-        steps = [first + min(row, count - 1) for row in range(limit)]
-        rows = [batch(experiment.config.seed, step, experiment.batch_shape, len(source)) for step in steps]
-        stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-        return stacked if on_device else read(source, stacked)
+    def indices(round: int) -> Arrays:
+        whole = batch(experiment.config.seed, round, experiment.batch_shape, len(source))
+        share = experiment.batch_shape[-1] // parts
+        return {name: leaf[..., part * share : (part + 1) * share] for name, leaf in whole.items()}
 
-    return resident(source) if on_device else {}, feed
+    last = experiment.config.steps
+    rows = map(indices, range(first, last)) if local else _ahead(lambda n: read(source, indices(n)), first, last)
+
+    def feed(count: int) -> Arrays:
+        taken = list(itertools.islice(rows, count))
+        taken += [taken[-1]] * (limit - count)
+        return {name: np.stack([row[name] for row in taken]) for name in taken[0]}
+
+    return Feeding(resident(source) if local else {}, feed)
 
 
 def fingerprint(source: Source) -> str:
-    """sha256 of the data; of its first example alone where it is large."""
-    return digest(resident(source) if fits(source) else source.example(0))
+    """sha256 of the data: as their card has it, or of all of them, or of the first example where they are large."""
+    known = getattr(source, "sha256", None)
+    return known or digest(resident(source) if fits(source) else source.example(0))
+
+
+def _ahead(read: Callable[[int], Arrays], first: int, last: int) -> Iterator[Arrays]:
+    """`read(first)`, ..., `read(last - 1)`, in order, read ahead by threads of Grain; without it, one by one."""
+    try:
+        import grain
+    except ImportError:
+        return map(read, range(first, last))
+    rounds = grain.MapDataset.range(first, last).map(read)
+    return iter(rounds.to_iter_dataset(grain.ReadOptions(num_threads=READERS, prefetch_buffer_size=2 * READERS)))

@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from vaegan_jax.errors import UserError
+from vaegan_jax.games import Metrics
+from vaegan_jax.training.checkpoint import Arrays
 from vaegan_jax.training.run import write
 
 PLAIN_INTERVAL_SECONDS = 5.0
 """Without a terminal, a line at most this often."""
 FLUSH_INTERVAL_SECONDS = 10.0
 """TensorBoard sees what is new at least this often."""
+MUCH_WAITING = 0.05
+"""A share of time spent waiting for data that is worth telling."""
 
 
 class MetricsLog:
@@ -76,6 +80,27 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
+class Clock:
+    """Speed from round `done` on, and the share of time in which the device had to wait for its data."""
+
+    def __init__(self, done: int):
+        self._first, self._begun, self._waited = done, time.monotonic(), 0.0
+
+    def feed(self, read: Callable[[], Arrays], busy: Metrics | None) -> Arrays:
+        """What `read` gives. The time counts as waiting unless the device is still `busy` with the last dispatch."""
+        begun = time.monotonic()
+        batch = read()
+        if not busy or all(value.is_ready() for value in busy.values()):
+            self._waited += time.monotonic() - begun
+        return batch
+
+    def told(self, done: int, images_per_round: int) -> dict[str, float]:
+        """Metrics of speed up to round `done`."""
+        seconds = time.monotonic() - self._begun
+        rate = (done - self._first) * images_per_round / seconds
+        return {"images_per_second": rate, "data_wait": self._waited / seconds}
+
+
 class Bar:
     """Progress with time left, images a second and losses: a bar on a terminal, else a line now and then."""
 
@@ -95,19 +120,26 @@ class Bar:
         return self
 
     def __exit__(self, *error) -> None:
-        if self._bar:
-            self._bar.stop()
+        self.stop()
 
     def advance(self, done: int) -> None:
         self._done = done
         if self._bar:
             self._bar.update(self._task, completed=done)
 
-    def tell(self, images_per_second: float, metrics: Mapping[str, float]) -> None:
+    def stop(self) -> None:
+        """Leaves the bar as it stands; what is printed from now on comes below it."""
+        if self._bar:
+            self._bar.stop()
+
+    def tell(self, metrics: Mapping[str, float]) -> None:
+        """Shows speed, losses, and how much of the time goes into waiting for data, if it is much."""
         losses = {name.removesuffix("/loss"): value for name, value in metrics.items() if name.endswith("/loss")}
-        told = "  ".join(
-            [f"{images_per_second:,.0f} images/s", *(f"{name} {value:.4g}" for name, value in losses.items())]
-        )
+        told = [f"{metrics['images_per_second']:,.0f} images/s"]
+        told += [f"{name} {value:.4g}" for name, value in losses.items()]
+        if metrics["data_wait"] > MUCH_WAITING:
+            told.append(f"waiting for data {metrics['data_wait']:.0%}")
+        told = "  ".join(told)
         now = time.monotonic()
         if self._bar:
             self._bar.update(self._task, told=told)

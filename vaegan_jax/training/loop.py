@@ -1,7 +1,5 @@
 """The training loop: one, straight, for every model."""
 
-import json
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
@@ -13,16 +11,17 @@ from rich.console import Console
 
 from vaegan_jax.data import DATASETS, Source, load
 from vaegan_jax.errors import UserError, check
-from vaegan_jax.games import Metrics, State, describe
+from vaegan_jax.games import Metrics, State
+from vaegan_jax.training import hosts
 from vaegan_jax.training import run as runs
-from vaegan_jax.training.checkpoint import Checkpoints, digest, flatten, unflatten
-from vaegan_jax.training.config import RunConfig
+from vaegan_jax.training.checkpoint import Arrays
+from vaegan_jax.training.config import RunConfig, to_json
 from vaegan_jax.training.experiment import PLAY, Experiment, assemble, first_state, step_of
-from vaegan_jax.training.feeding import feeder, fingerprint
-from vaegan_jax.training.logging import Bar, MetricsLog
+from vaegan_jax.training.feeding import feeder, fingerprint, on_device
+from vaegan_jax.training.logging import Clock
 from vaegan_jax.training.parallel import LIFTS, choose_devices, rounds
-from vaegan_jax.training.showing import Pictures
 from vaegan_jax.training.stopping import Interrupted, finite_values, signals
+from vaegan_jax.training.writing import Writer
 
 
 def train(
@@ -33,12 +32,13 @@ def train(
     Raises UserError for what the user can mend, and `Interrupted` and `Diverged` of `stopping`.
     """
     devices = choose_devices(config)
-    source = source or load(config.data, "train")
-    experiment = assemble(config, source.spec)
-    card = asdict(DATASETS[config.data]) if config.data in DATASETS else None
-    facts = {"spec": asdict(source.spec), "card": card, "examples": len(source), "data_sha256": fingerprint(source)}
-    folder = runs.create(None if run is None else Path(run), config, facts)
-    return _train(folder, experiment, source, devices, console)
+    with hosts.watched():
+        data, experiment, sha256 = _put_together(config, source)
+        card = asdict(DATASETS[config.data]) if config.data in DATASETS else None
+        facts = {"spec": asdict(data.spec), "card": card, "examples": len(data), "data_sha256": sha256}
+        named = None if run is None else Path(run)
+        folder = Path(hosts.by_first(lambda: str(runs.create(named, config, facts))))
+        return _train(folder, experiment, data, devices, console)
 
 
 def resume(
@@ -49,62 +49,69 @@ def resume(
     config, record = runs.read_config(folder)
     config = replace(config, steps=steps or config.steps)
     devices = choose_devices(config)
-    source = source or load(config.data, "train")
-    same = fingerprint(source) == record["data_sha256"]
-    check(same, f"{config.data} is not the data that {folder} was trained on: its sha256 differs")
-    return _train(folder, assemble(config, source.spec), source, devices, console)
+    with hosts.watched():
+        data, experiment, sha256 = _put_together(config, source)
+        told = f"{config.data} is not the data that {folder} was trained on: its sha256 differs"
+        check(sha256 == record["data_sha256"], told)
+        return _train(folder, experiment, data, devices, console)
+
+
+def _put_together(config: RunConfig, source: Source | None) -> tuple[Source, Experiment, str]:
+    """Data, experiment and the data's sha256. UserError in all processes if one cannot or has others than the first."""
+
+    def put_together():
+        data = source or load(config.data, "train", config.image_size)
+        return data, assemble(config, data.spec), fingerprint(data)
+
+    data, experiment, sha256 = hosts.agreed(put_together)
+    hosts.check_alike(to_json(config) | {"sha256 of the data": sha256})
+    return data, experiment, sha256
 
 
 def _train(folder: Path, experiment: Experiment, source: Source, devices: list, console: Console | None) -> Path:
     """From the newest checkpoint, or the beginning, to the end; everything that is opened is closed however it ends."""
-    console = console or Console(highlight=False, soft_wrap=True)
-    config, training = experiment.config, experiment.config.training
+    config, limit = experiment.config, experiment.config.training.rounds_per_dispatch
     with ExitStack() as stack:
-        stack.enter_context(runs.locked(folder))
         stack.enter_context(_told_plainly(folder))
         interrupted = stack.enter_context(signals())
-        checkpoints = stack.enter_context(Checkpoints(folder / "checkpoints", training.keep_checkpoints, write=True))
-        state, done = _start(experiment, checkpoints, console)
-        check(done <= config.steps, f"{folder} is at round {done} already, beyond {config.steps}: ask for more")
-        runs.set_steps(folder, config.steps)
-        pictures = Pictures(folder, experiment, source, done)
-        log = stack.enter_context(MetricsLog(folder, done))
-
-        limit = training.rounds_per_dispatch
+        writer = Writer(folder, experiment, source, console) if hosts.first() else None
+        done = int(hosts.by_first(lambda: str(stack.enter_context(writer).restore())))
         lift = LIFTS[config.parallel](rounds(step_of(experiment), limit), devices)
-        store, feed = feeder(experiment, source, limit)
-        console.print(describe(experiment.game, experiment.schedule, state))
-        console.print(_plan(folder, experiment, source, devices, bool(store), limit), style="dim")
-        state, store, key = lift.place(state), lift.place(store), experiment.key(PLAY)
+        hosts.by_first(lambda: str(writer.begin(done, lift.collect, _plan(experiment, source, devices))))
+        state = hosts.from_first(writer.state if writer else first_state(experiment))
+        feeding = feeder(experiment, source, done, *hosts.part())
+        state, store, key = (lift.place(tree) for tree in (state, feeding.store, experiment.key(PLAY)))
 
-        def dispatch(state: State, done: int, count: int) -> tuple[State, Metrics]:
-            return lift.step(state, feed(done, count), np.int32(count), key, store)
+        def dispatch(state: State, batch: Arrays, count: int) -> tuple[State, Metrics]:
+            return lift.step(state, batch, np.int32(count), key, store)
 
-        with Bar(console, done, config.steps) as bar:
-            stretches = _stretches(experiment, dispatch, state, done, limit, bar, interrupted)
-            for state, done, values, rate in stretches:
-                images = done * experiment.images_per_round
-                if _due(training.log_interval_steps, done, config.steps):
-                    log.write({"step": done, "images": images, "images_per_second": rate, **values})
-                    bar.tell(rate, values)
-                if training.sample_interval_steps and _due(training.sample_interval_steps, done, config.steps):
-                    pictures.draw(lift.collect(state), done)
-                if interrupted or _due(training.checkpoint_interval_steps, done, config.steps):
-                    checkpoints.save(done, lift.collect(state))
-        if done > checkpoints.newest:  # a signal came between two stretches
-            checkpoints.save(done, lift.collect(state))
-        checkpoints.wait()
+        # Alone, a process stops after the dispatch in which it is told to; several agree on it between stretches.
+        stopping = interrupted if hosts.process_count() == 1 else []
+        stretches = _stretches(experiment, dispatch, feeding.feed, state, done, stopping, writer)
+        for state, done, metrics in stretches:
+            stopping += hosts.union(interrupted) if hosts.process_count() > 1 else []
+            if writer:
+                writer.note(state, done, metrics, bool(stopping))
+        if writer:
+            writer.end(state, done)
         if done < config.steps:
             told = f"stopped after round {done:,} of {config.steps:,}, saved; to go on: vaegan resume {folder}"
-            raise Interrupted(told, interrupted[0])
-        _finish(folder, experiment, lift.collect(state), pictures, log, console)
+            raise Interrupted(told, stopping[0])
+        if writer:
+            writer.finish(state)
     return folder
 
 
 def _stretches(
-    experiment: Experiment, dispatch: Callable, state: State, done: int, limit: int, bar: Bar, interrupted: list[int]
-) -> Iterator[tuple[State, int, dict[str, float], float]]:
-    """Plays from one event to the next: yields the state, rounds done, metrics of the last round, images a second.
+    experiment: Experiment,
+    dispatch: Callable[[State, Arrays, int], tuple[State, Metrics]],
+    feed: Callable[[int], Arrays],
+    state: State,
+    done: int,
+    stopping: list[int],
+    writer: Writer | None,
+) -> Iterator[tuple[State, int, dict[str, float]]]:
+    """Plays from one event to the next: yields the state, rounds done, and metrics of the last round and of speed.
 
     Metrics are looked at one dispatch late, so that the device never waits for the host, and all before a yield, so
     that no state is saved which is not finite.
@@ -112,67 +119,32 @@ def _stretches(
     training, steps = experiment.config.training, experiment.config.steps
     intervals = (training.log_interval_steps, training.sample_interval_steps, training.checkpoint_interval_steps)
     compiled = False
-    while done < steps and not interrupted:
+    while done < steps and not stopping:
         end = min(steps, *(done + interval - done % interval for interval in intervals if interval))
-        first, begun, pending = done, time.monotonic(), None
-        while done < end and not interrupted:
-            count = min(limit, end - done)
-            state, metrics = dispatch(state, done, count)
+        clock, pending, metrics = Clock(done), None, None
+        while done < end and not stopping:
+            count = min(training.rounds_per_dispatch, end - done)
+            batch = clock.feed(lambda count=count: feed(count), metrics)
+            state, metrics = dispatch(state, batch, count)
             if pending:
                 finite_values(experiment, *pending)
-            pending, done = (done, {name: rows[:count] for name, rows in metrics.items()}), done + count
-            bar.advance(done)
+            pending, done = (done, count, metrics), done + count
+            if writer:
+                writer.advance(done)
             if not compiled and done < end:  # speed is told without the time to compile
                 jax.block_until_ready(metrics)
-                first, begun = done, time.monotonic()
+                clock = Clock(done)
             compiled = True
         values = finite_values(experiment, *pending)
-        yield state, done, values, (done - first) * experiment.images_per_round / (time.monotonic() - begun)
+        yield state, done, clock.told(done, experiment.images_per_round) | values
 
 
-def _due(interval: int, done: int, steps: int) -> bool:
-    return done == steps or bool(interval) and done % interval == 0
-
-
-def _start(experiment: Experiment, checkpoints: Checkpoints, console: Console) -> tuple[State, int]:
-    """The newest good state, or the first; what was damaged is told and set aside."""
-    state = first_state(experiment)
-    restored = checkpoints.restore()
-    if restored is None:
-        return state, 0
-    step, arrays, damage = restored
-    for told in damage:
-        console.print(f"{told}; falling back to the checkpoint of round {step:,}", style="yellow")
-    checkpoints.set_aside(after=step)
-    return unflatten(state, arrays), step
-
-
-def _plan(folder: Path, experiment: Experiment, source: Source, devices: list, on_device: bool, limit: int) -> str:
-    where = "on the device" if on_device else "read batch by batch"
-    many = f"{len(devices)} {devices[0].platform} device{'s' * (len(devices) > 1)}, {experiment.config.parallel}"
-    return f"run {folder}: {len(source):,} images {where}, {many}, {limit} rounds a dispatch"
-
-
-def _finish(
-    folder: Path, experiment: Experiment, state: State, pictures: Pictures, log: MetricsLog, console: Console
-) -> None:
-    """The last pictures, summary.json, and what to do next."""
-    steps, (made, sampled_with) = experiment.config.steps, pictures.finish(state)
-    summary = {
-        "step": steps,
-        "images": steps * experiment.images_per_round,
-        "sampled_with": sampled_with,
-        "sha256": digest(flatten(state)),
-        "metrics": log.last,
-        "pictures": made,
-    }
-    runs.write(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
-    norms = ("gradient", "update", "parameters")
-    told = {name: value for name, value in log.last.items() if "/" in name and not name.endswith(norms)}
-    console.print("  ".join(f"{name} {value:.4g}" for name, value in told.items()))
-    console.print(f"samples: {folder / made['samples']}  ({sampled_with})", style="bold")
-    console.print(f"more:    {'  '.join(str(folder / name) for title, name in made.items() if title != 'samples')}")
-    console.print(f"next:    vaegan sample {folder} --count 100  or  vaegan resume {folder} --steps {2 * steps}")
+def _plan(experiment: Experiment, source: Source, devices: list) -> str:
+    config, processes = experiment.config, hosts.process_count()
+    where = "on the device" if on_device(experiment, source) else "read batch by batch"
+    many = f"{len(devices)} {devices[0].platform} device{'s' * (len(devices) > 1)}, {config.parallel}"
+    many += f", {processes} processes" * (processes > 1)
+    return f"{len(source):,} images {where}, {many}, {config.training.rounds_per_dispatch} rounds a dispatch"
 
 
 @contextmanager

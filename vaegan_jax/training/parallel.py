@@ -1,7 +1,8 @@
 """One pure step, lifted to several devices in two ways that follow the same trajectory.
 
 A step is `(state, batch, count, key, store) -> (state, metrics)`. Batch leaves are (rounds, moves, micro-batches,
-examples, ...); the examples are split over the devices, all else is the same on each.
+examples, ...); the examples are split over the devices, all else is the same on each. Where several processes train
+together, each gives a lifted step its own part of the examples.
 """
 
 import contextlib
@@ -15,7 +16,9 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from vaegan_jax.errors import UserError, check
 from vaegan_jax.games import AXIS
+from vaegan_jax.training import hosts
 from vaegan_jax.training.config import RunConfig
+from vaegan_jax.training.hosts import process_count
 
 MOST_CPU_DEVICES = 16
 """How many virtual devices `--devices` makes of one CPU."""
@@ -24,7 +27,7 @@ EXAMPLES = 3
 
 
 class Lift(NamedTuple):
-    """A step on several devices, with the way there for state and store, and the way back for the state."""
+    """A step on several devices, with the way there for state, key and store, and the way back for the state."""
 
     step: Callable[..., tuple[Any, dict[str, jax.Array]]]
     place: Callable[[Any], Any]
@@ -60,30 +63,40 @@ def sharded(step: Callable[..., tuple[Any, Any]], devices: Sequence[jax.Device])
     mesh = jax.sharding.Mesh(np.array(devices), (AXIS,))
     same = NamedSharding(mesh, PartitionSpec())
     split = NamedSharding(mesh, PartitionSpec(*(None,) * EXAMPLES, AXIS))
-    lifted = jax.jit(step, in_shardings=(same, split, same, same, same), out_shardings=(same, same), donate_argnums=0)
+    jitted = jax.jit(step, in_shardings=(same, split, same, same, same), out_shardings=(same, same), donate_argnums=0)
+
+    def lifted(state, batch, count, key, store):
+        if process_count() > 1:
+            batch = jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(split, leaf), batch)
+        return jitted(state, batch, count, key, store)
+
     return Lift(
         _in_turn(lifted, devices),
-        lambda tree: jax.device_put(tree, same, may_alias=False),
+        lambda tree: jax.tree.map(lambda leaf: _put(leaf, same), tree),
         lambda tree: jax.tree.map(lambda leaf: leaf.addressable_data(0), tree),
     )
 
 
 def pmapped(step: Callable[..., tuple[Any, Any]], devices: Sequence[jax.Device]) -> Lift:
     """`jax.pmap`: each device has its own arrays, with a leading axis; the engine takes the means (`device_mean`)."""
+    here = sum(device.process_index == jax.process_index() for device in devices)
     mapped = jax.pmap(
         step, AXIS, in_axes=(0, 0, None, None, 0), out_axes=(0, None), donate_argnums=0, devices=list(devices)
     )
     along = NamedSharding(jax.sharding.Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
 
     def lifted(state, batch, count, key, store):
-        return mapped(state, jax.tree.map(lambda leaf: _deal(leaf, len(devices)), batch), count, key, store)
+        return mapped(state, jax.tree.map(lambda leaf: _deal(leaf, here), batch), count, key, store)
 
-    def place(tree):
-        repeat = lambda leaf: np.broadcast_to(np.asarray(leaf), (len(devices), *np.shape(leaf)))  # noqa: E731
-        return jax.tree.map(lambda leaf: jax.device_put(repeat(leaf), along, may_alias=False), tree)
+    def place(leaf):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return leaf  # of the key every device gets a copy
+        return _put(np.broadcast_to(np.asarray(leaf), (len(devices), *np.shape(leaf))), along)
 
     return Lift(
-        _in_turn(lifted, devices), place, lambda tree: jax.tree.map(lambda leaf: leaf.addressable_data(0)[0], tree)
+        _in_turn(lifted, devices),
+        lambda tree: jax.tree.map(place, tree),
+        lambda tree: jax.tree.map(lambda leaf: leaf.addressable_data(0)[0], tree),
     )
 
 
@@ -93,22 +106,45 @@ LIFTS: dict[str, Callable[..., Lift]] = {"sharded": sharded, "pmapped": pmapped}
 def choose_devices(config: RunConfig) -> list[jax.Device]:
     """The first `config.devices` devices, all for 0; on a CPU they are made, if JAX has not started yet.
 
-    Raises UserError where there are not as many, or the batch cannot be split over them.
+    Of several processes each gives as many. Raises UserError where there are not as many, or the batch cannot be split
+    over them.
     """
     wanted, parts = config.devices, config.training.micro_batches
     if wanted:
         # Once JAX has started this cannot be set any more: then what there is counts.
         with contextlib.suppress(RuntimeError):
-            jax.config.update("jax_num_cpu_devices", min(wanted, MOST_CPU_DEVICES))
+            jax.config.update("jax_num_cpu_devices", min(max(wanted // hosts.expected(), 1), MOST_CPU_DEVICES))
     devices = jax.devices()
     if wanted > len(devices):
         limit = f", and {MOST_CPU_DEVICES} is the most that a CPU makes" if wanted > MOST_CPU_DEVICES else ""
         raise UserError(f"{wanted} devices asked for, but there are {len(devices)} ({devices[0].platform}){limit}")
-    chosen = devices[: wanted or len(devices)]
+    chosen = _evenly(devices, wanted or len(devices))
     divisible = config.batch_size % (len(chosen) * parts) == 0
     told = f"batch-size {config.batch_size} is not divisible by {len(chosen)} devices x {parts} micro-batches"
     check(divisible, told)
     return chosen
+
+
+def _evenly(devices: list[jax.Device], wanted: int) -> list[jax.Device]:
+    """`wanted` devices, as many of each process, in the order of the processes."""
+    own: dict[int, list[jax.Device]] = {}
+    for device in devices:
+        own.setdefault(device.process_index, []).append(device)
+    share, left = divmod(wanted, len(own))
+    even = not left and all(len(devices) >= share for devices in own.values())
+    told = f"{wanted} devices cannot be shared evenly: processes 0 .. {len(own) - 1} have {[*map(len, own.values())]}"
+    check(even, told)
+    return [device for devices in own.values() for device in devices[:share]]
+
+
+def _put(leaf: Any, sharding: NamedSharding) -> jax.Array:
+    """A leaf that every process has, on the devices of all of them; never an alias of what is given away."""
+    if process_count() == 1:
+        return jax.device_put(leaf, sharding, may_alias=False)
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(_put(jax.random.key_data(leaf), sharding), impl=jax.random.key_impl(leaf))
+    leaf = np.array(leaf)
+    return jax.make_array_from_callback(leaf.shape, sharding, leaf.__getitem__)
 
 
 def _deal(leaf: np.ndarray, devices: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from vaegan_jax.data.sources import DataSpec
 from vaegan_jax.errors import Caution, UserError, check
 from vaegan_jax.games import State
 from vaegan_jax.training.checkpoint import Arrays, Checkpoints, digest, unflatten
-from vaegan_jax.training.config import to_json
+from vaegan_jax.training.config import build, to_json
 from vaegan_jax.training.experiment import (
     Experiment,
     assemble,
@@ -50,7 +50,7 @@ def sample(run: Path | str, count: int, seed: int | None = None) -> tuple[np.nda
 def reconstructions(run: Path | str, count: int = 64) -> tuple[np.ndarray, np.ndarray]:
     """The first `count` images of the run's test split and their reconstructions, both in [-1, 1]."""
     experiment, state, _ = read(run)
-    source = load(experiment.config.data, "test")
+    source = load(experiment.config.data, "test", experiment.config.image_size)
     shape, trained = source.spec.image_shape, experiment.spec.image_shape
     check(shape == trained, f"{experiment.config.data} has images of {shape}, but {run} was trained on {trained}")
     real = images(source, np.arange(min(count, len(source))))
@@ -86,10 +86,10 @@ def inspect(run: Path | str) -> dict[str, Any]:
 def _experiment(folder: Path) -> Experiment:
     config, record = read_config(folder)
     try:
-        shape, names = tuple(record["spec"]["image_shape"]), tuple(record["spec"]["class_names"])
-        spec = DataSpec(**record["spec"] | {"image_shape": shape, "class_names": names})
-        check(len(shape) == 3 and min(shape) > 0, f"{folder / 'config.json'}: images cannot have the shape {shape}")
-    except (KeyError, TypeError) as error:
+        spec = build(DataSpec, record["spec"])
+        shape = spec.image_shape
+        check(min(shape) > 0, f"{folder / 'config.json'}: images cannot have the shape {shape}")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder / 'config.json'} does not tell what the data were: {error!r:.120}") from error
     return assemble(config, spec)
 

@@ -57,7 +57,7 @@ class Pictures:
     def _held_out(self) -> Source:
         """The test split, or what the trainer was handed where the data have no name."""
         try:
-            return load(self._experiment.config.data, "test")
+            return load(self._experiment.config.data, "test", self._experiment.config.image_size)
         except UserError:
             return self._source
 

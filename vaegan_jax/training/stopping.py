@@ -46,14 +46,14 @@ def signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def finite_values(experiment: Experiment, first: int, metrics: dict[str, jax.Array]) -> dict[str, float]:
-    """The last row of a dispatch's metrics, whose rows are the rounds from `first` on; waits for the device.
+def finite_values(experiment: Experiment, first: int, count: int, metrics: dict[str, jax.Array]) -> dict[str, float]:
+    """The last of `count` rows of a dispatch's metrics, the rounds from `first` on; waits for the device.
 
     Raises Diverged for the first round in which a player's loss, gradient or parameters are not finite.
     """
-    rows = {name: np.asarray(column) for name, column in metrics.items()}
+    rows = {name: np.asarray(column)[:count] for name, column in metrics.items()}
     watched = [(player, what) for player in experiment.game for what in WATCHED]
-    for row in range(len(next(iter(rows.values())))):
+    for row in range(count):
         for player, what in watched:
             if not math.isfinite(value := rows[f"{player}/{what}"][row]):
                 raise Diverged(

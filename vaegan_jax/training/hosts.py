@@ -1,0 +1,263 @@
+"""Several processes that train as one: joining them, agreeing, and noticing that one has died.
+
+Every process plays the same rounds on its own part of each batch; the first one, alone, writes the run. What one
+process finds wrong ends all of them with the same line (`everywhere`), and so does the death of any (`_Watch`).
+"""
+
+import contextlib
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn, TypeVar
+
+import jax
+import numpy as np
+
+from vaegan_jax.errors import UserError, check
+
+CONNECT_SECONDS = 30
+"""How long a process waits for the connections that tell of the death of another."""
+JOIN_SECONDS = 120
+"""How long processes wait for each other at the start."""
+HEARTBEAT_SECONDS = 100
+"""After this long without a sign of life a machine counts as lost; a process that dies is noticed at once."""
+GRACE_SECONDS = 2
+"""What a process is given to end by itself when another one has; all end together when they agree to."""
+LOST = 4
+"""Exit code of a process that ends because another one did."""
+
+
+Result = TypeVar("Result")
+_expected, _address = 1, ""
+
+
+def expected() -> int:
+    """Processes that are to train together, as far as is known before JAX has started its devices."""
+    return _expected
+
+
+def process_count() -> int:
+    """Processes that train together; 1 unless they have `joined`. Does not start JAX's devices."""
+    return jax.process_count() if jax.distributed.is_initialized() else 1
+
+
+def first() -> bool:
+    """Whether this is the process that writes."""
+    return process_count() == 1 or jax.process_index() == 0
+
+
+@contextlib.contextmanager
+def joined(coordinator: str = "", count: int = 0, index: int = -1, seconds: int = JOIN_SECONDS) -> Iterator[None]:
+    """Joins `count` processes, of which this is number `index`, for as long as the context lasts.
+
+    `coordinator` is HOST:PORT of the first process, "auto" to ask the cluster's environment (Slurm, Open MPI,
+    Kubernetes, TPU pods), or "" for a process alone. To be entered before JAX starts its devices. Raises UserError for
+    arguments that make no sense; where not all have come after `seconds`, says so and ends the process (exit code 2),
+    because JAX's own client would abort it.
+    """
+    global _expected, _address
+    if not coordinator:
+        alone = count in (0, 1) and index in (-1, 0)
+        check(alone, "--process-count and --process-id need --coordinator HOST:PORT, the address of the first process")
+        yield
+        return
+    given = {} if coordinator == "auto" else _checked(coordinator, count, index)
+    late = threading.Timer(seconds, _give_up, (coordinator, seconds, given))
+    late.daemon = True
+    late.start()
+    try:
+        times = {"initialization_timeout": seconds + 60, "heartbeat_timeout_seconds": HEARTBEAT_SECONDS}
+        jax.distributed.initialize(**given, **times)
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"cannot join the other processes at {coordinator}: {reason}") from error
+    finally:
+        late.cancel()
+    _expected, _address = max(count, 1), coordinator.rpartition(":")[0]
+    yield
+    jax.distributed.shutdown()  # not after an error: it would wait for the others
+
+
+@contextlib.contextmanager
+def watched() -> Iterator[None]:
+    """Notices at once if another process dies, and then ends this one; lets the others know when this one dies."""
+    if process_count() == 1:
+        yield
+        return
+    watch = _Watch()
+    try:
+        yield
+        watch.leave()
+    except jax.errors.JaxRuntimeError:
+        time.sleep(3 * GRACE_SECONDS)  # if it is because another process has died, the watch ends this one
+        raise
+    finally:
+        watch.close()
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process after an error that has been told. Where it has joined others, without waiting for them."""
+    if not jax.distributed.is_initialized():
+        sys.exit(code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def everywhere(action: Callable[[], str]) -> list[str]:
+    """What the action returned in every process, in order; a UserError in one of them is raised in all."""
+    if process_count() == 1:
+        return [action()]
+    try:
+        told = "+" + action()
+    except UserError as error:
+        told = f"-{error}" if jax.process_index() == 0 else f"-process {jax.process_index()}: {error}"
+    answers = _gather(told.encode())
+    if wrong := [answer[1:] for answer in answers if answer.startswith("-")]:
+        raise UserError(wrong[0])
+    return [answer[1:] for answer in answers]
+
+
+def by_first(action: Callable[[], str]) -> str:
+    """What the action returned in the first process, the only one that carries it out. Raises as `everywhere`."""
+    return everywhere(lambda: action() if first() else "")[0]
+
+
+def agreed(action: Callable[[], Result]) -> Result:
+    """What the action returns here, after it has succeeded in every process. Raises as `everywhere`."""
+    result: list[Result] = []
+    everywhere(lambda: result.append(action()) or "")
+    return result[0]
+
+
+def check_alike(facts: dict[str, Any]) -> None:
+    """Raises UserError, naming the first difference, unless every process gives the same facts (as JSON)."""
+    mine, *others = map(json.loads, everywhere(lambda: json.dumps(facts)))
+    for index, other in enumerate(others, 1):
+        for name, value in _flat(mine).items():
+            theirs = _flat(other).get(name)
+            same = f"process {index} has {name} {theirs!r}, process 0 has {value!r}: start them all alike"
+            check(theirs == value, same)
+
+
+def from_first(tree: Any) -> Any:
+    """Arrays as the first process has them, bit for bit; the others give arrays of the same shapes and types."""
+    if process_count() == 1:
+        return tree
+    from jax.experimental import multihost_utils
+
+    arrays = jax.tree.map(np.asarray, tree)
+    sent = multihost_utils.broadcast_one_to_all(  # as bytes: its sum over processes would turn -0.0 into 0.0
+        jax.tree.map(lambda array: np.frombuffer(array.tobytes(), np.uint8), arrays)
+    )
+    return jax.tree.map(
+        lambda array, got: np.frombuffer(np.asarray(got).tobytes(), array.dtype).reshape(array.shape), arrays, sent
+    )
+
+
+def union(numbers: list[int]) -> list[int]:
+    """The numbers of all processes, those of the first one first."""
+    return [number for told in everywhere(lambda: json.dumps(numbers)) for number in json.loads(told)]
+
+
+def part() -> tuple[int, int]:
+    """Which part of each batch is this process's, of how many."""
+    return (0, 1) if process_count() == 1 else (jax.process_index(), process_count())
+
+
+def _flat(tree: dict[str, Any], above: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{above}{name}.") if isinstance(value, dict) else {above + name: value}
+    return flat
+
+
+def _gather(told: bytes) -> list[str]:
+    from jax.experimental import multihost_utils
+
+    lengths = multihost_utils.process_allgather(np.array(len(told), np.int32))
+    padded = np.frombuffer(told.ljust(int(lengths.max()), b"\0"), np.uint8)
+    rows = multihost_utils.process_allgather(padded)
+    return [bytes(row[:length]).decode() for row, length in zip(rows, lengths, strict=True)]
+
+
+def _checked(coordinator: str, count: int, index: int) -> dict[str, Any]:
+    host, _, port = coordinator.rpartition(":")
+    valid = bool(host) and port.isdigit() and 0 < int(port) < 2**16
+    check(valid, f"--coordinator must be HOST:PORT or auto, not {coordinator!r}")
+    check(count > 0, f"--process-count must say how many processes there are, not {count}")
+    check(0 <= index < count, f"--process-id must be in 0 .. {count - 1}, not {index}")
+    return {"coordinator_address": coordinator, "num_processes": count, "process_id": index}
+
+
+def _give_up(coordinator: str, seconds: int, given: dict[str, Any]) -> NoReturn:
+    who = f"process {given['process_id']} of {given['num_processes']}" if given else "this process"
+    _end(
+        f"vaegan: error: {who} waited {seconds} s at {coordinator} for the others: start them all within that time, "
+        "with the same --coordinator and --process-count, where this address can be reached",
+        2,
+    )
+
+
+def _end(message: str, code: int) -> NoReturn:
+    print(message, file=sys.stderr, flush=True)
+    os._exit(code)
+
+
+class _Watch:
+    """A connection from every process to the first, which the system closes when either end dies, however it dies."""
+
+    def __init__(self):
+        self._closing = False
+        self._followed: list[tuple[socket.socket, threading.Thread]] = []
+        self._listener = socket.create_server(("", 0)) if first() else None
+        mine = f"{_address or socket.gethostname()} {self._listener.getsockname()[1]}" if self._listener else ""
+        host, port = by_first(lambda: mine).split()
+        with contextlib.suppress(OSError):  # where they cannot connect, JAX's heartbeats have to do
+            if self._listener:
+                self._listener.settimeout(CONNECT_SECONDS)
+                for _ in range(process_count() - 1):
+                    connection, _ = self._listener.accept()
+                    self._follow(int.from_bytes(connection.recv(4), "big"), connection)
+            else:
+                connection = socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS)
+                connection.sendall(jax.process_index().to_bytes(4, "big"))
+                self._follow(0, connection)
+
+    def leave(self) -> None:
+        """Tells the others that this process ends as it should."""
+        for connection, _ in self._followed:
+            with contextlib.suppress(OSError):
+                connection.sendall(b"done")
+
+    def close(self) -> None:
+        """Lets go. The first process, on which JAX's service for all depends, first waits for the others to let go."""
+        self._closing = True
+        for connection, _ in self._followed:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_WR)
+        if self._listener:
+            self._listener.close()
+            for _, thread in self._followed:
+                thread.join(GRACE_SECONDS)
+
+    def _follow(self, index: int, connection: socket.socket) -> None:
+        connection.settimeout(None)
+        thread = threading.Thread(target=self._wait, args=(index, connection), daemon=True)
+        self._followed.append((connection, thread))
+        thread.start()
+
+    def _wait(self, index: int, connection: socket.socket) -> None:
+        told = b""
+        with contextlib.suppress(OSError):
+            while received := connection.recv(4):
+                told += received
+        if told != b"done" and not self._closing and first():
+            time.sleep(GRACE_SECONDS)  # the first process may be about to end by itself, for the same reason
+        if told != b"done" and not self._closing:
+            here = jax.process_index()
+            _end(f"vaegan: process {index} has ended, so process {here} stops, too; resume the run on all", LOST)

@@ -1,0 +1,117 @@
+"""What the trainer writes into the folder of a run: checkpoints, metrics, pictures, and what it tells people."""
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from rich.console import Console
+
+from vaegan_jax.data import Source
+from vaegan_jax.errors import check
+from vaegan_jax.games import State, describe
+from vaegan_jax.training import run as runs
+from vaegan_jax.training.checkpoint import Checkpoints, digest, flatten, unflatten
+from vaegan_jax.training.experiment import Experiment, first_state
+from vaegan_jax.training.logging import Bar, MetricsLog
+from vaegan_jax.training.showing import Pictures
+
+Metrics = Mapping[str, float]
+
+
+class Writer:
+    """Holds the run's lock from the start to the end of a training; of several processes, the first one has it."""
+
+    def __init__(self, folder: Path, experiment: Experiment, source: Source, console: Console | None):
+        self.folder, self._experiment, self._source = folder, experiment, source
+        self.console = console or Console(highlight=False, soft_wrap=True)
+        self._config = experiment.config
+
+    def __enter__(self) -> "Writer":
+        with ExitStack() as stack:
+            stack.enter_context(runs.locked(self.folder))
+            kept = self._config.training.keep_checkpoints
+            self._checkpoints = stack.enter_context(Checkpoints(self.folder / "checkpoints", kept, write=True))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._stack.__exit__(*error)
+
+    def restore(self) -> int:
+        """Reads the newest good state, or makes the first one, into `state`; returns its round.
+
+        What was damaged is told and set aside.
+        """
+        self.state, restored = first_state(self._experiment), self._checkpoints.restore()
+        if restored is None:
+            return 0
+        step, arrays, damage = restored
+        for told in damage:
+            self.console.print(f"{told}; falling back to the checkpoint of round {step:,}", style="yellow")
+        self._checkpoints.set_aside(after=step)
+        self.state = unflatten(self.state, arrays)
+        return step
+
+    def begin(self, done: int, collect: Callable[[State], State], plan: str) -> None:
+        """Cuts all that is written back to round `done`, and tells what is going to be trained, and how.
+
+        `collect` takes the states that are noted from now on from the devices.
+        """
+        self._collect = collect
+        steps, experiment = self._config.steps, self._experiment
+        check(done <= steps, f"{self.folder} is at round {done} already, beyond {steps}: ask for more")
+        runs.set_steps(self.folder, steps)
+        self._pictures = Pictures(self.folder, experiment, self._source, done)
+        self._log = self._stack.enter_context(MetricsLog(self.folder, done))
+        self.console.print(describe(experiment.game, experiment.schedule, self.state))
+        self.console.print(f"run {self.folder}: {plan}", style="dim")
+        self._bar = self._stack.enter_context(Bar(self.console, done, steps))
+
+    def advance(self, done: int) -> None:
+        """Moves the bar to round `done`."""
+        self._bar.advance(done)
+
+    def note(self, state: State, done: int, metrics: Metrics, stopping: bool) -> None:
+        """Writes what is due after round `done`: a line of metrics, a sample grid, a checkpoint."""
+        training, steps = self._config.training, self._config.steps
+        if due(training.log_interval_steps, done, steps):
+            self._log.write({"step": done, "images": done * self._experiment.images_per_round, **metrics})
+            self._bar.tell(metrics)
+        if training.sample_interval_steps and due(training.sample_interval_steps, done, steps):
+            self._pictures.draw(self._collect(state), done)
+        if stopping or due(training.checkpoint_interval_steps, done, steps):
+            self._checkpoints.save(done, self._collect(state))
+
+    def end(self, state: State, done: int) -> None:
+        """Sees the last checkpoint onto the disk."""
+        self._bar.stop()
+        if done > self._checkpoints.newest:  # a signal came between two stretches
+            self._checkpoints.save(done, self._collect(state))
+        self._checkpoints.wait()
+
+    def finish(self, state: State) -> None:
+        """The last pictures, summary.json, and what to do next."""
+        state, steps = self._collect(state), self._config.steps
+        made, sampled_with = self._pictures.finish(state)
+        summary = {
+            "step": steps,
+            "images": steps * self._experiment.images_per_round,
+            "sampled_with": sampled_with,
+            "sha256": digest(flatten(state)),
+            "metrics": self._log.last,
+            "pictures": made,
+        }
+        folder, tell = self.folder, self.console.print
+        runs.write(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+        norms = ("gradient", "update", "parameters")
+        told = {name: value for name, value in self._log.last.items() if "/" in name and not name.endswith(norms)}
+        tell("  ".join(f"{name} {value:.4g}" for name, value in told.items()))
+        tell(f"samples: {folder / made['samples']}  ({sampled_with})", style="bold")
+        tell(f"more:    {'  '.join(str(folder / name) for title, name in made.items() if title != 'samples')}")
+        tell(f"next:    vaegan sample {folder} --count 100  or  vaegan resume {folder} --steps {2 * steps}")
+
+
+def due(interval: int, done: int, steps: int) -> bool:
+    """Whether what happens every `interval` rounds, and at the end, happens after round `done`."""
+    return done == steps or bool(interval) and done % interval == 0
