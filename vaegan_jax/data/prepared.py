@@ -187,7 +187,8 @@ def open_builder(folder: Path, name: str) -> Any:
 
 def layout(features: Any, name: str, tfds: Any) -> Layout:
     """Finds image, label, attributes and caption among the features of a set."""
-    kinds, features = tfds.features, dict(features.items())
+    # By name: TFDS reads them in another order in every process.
+    kinds, features = tfds.features, dict(sorted(features.items()))
     images = [key for key, feature in features.items() if isinstance(feature, kinds.Image)]
     image = "image" if "image" in images else next(iter(images), None)
     if image is None or features[image].np_dtype != np.uint8:
@@ -196,7 +197,7 @@ def layout(features: Any, name: str, tfds: Any) -> Layout:
     label = "label" if "label" in labels else next(iter(labels), "")
     paths = {(key,): features[key] for key in labels if key != label}
     if isinstance(features.get("attributes"), kinds.FeaturesDict):
-        paths |= {("attributes", key): feature for key, feature in features["attributes"].items()}
+        paths |= {("attributes", key): feature for key, feature in sorted(features["attributes"].items())}
     counts = {path: _values(feature, kinds) for path, feature in paths.items()}
     texts = [key for key in ("caption", "text") if isinstance(features.get(key), kinds.Text)]
     height, width, channels = features[image].shape

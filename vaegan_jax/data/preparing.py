@@ -3,6 +3,7 @@
 import fcntl
 import importlib
 import io
+import logging
 import os
 import shutil
 import sys
@@ -29,7 +30,6 @@ def prepare(name: str, source: Path | None = None, size: int = 0) -> tuple[Path,
     crops the pictures of an image_folder. Raises UserError, one line; then nothing of the set is there.
     """
     target = ours(name)
-    _check_arguments(name, target, source, size)
     tfds_module()
     if target and (target.folder / INFO).is_file():
         check(
@@ -37,6 +37,7 @@ def prepare(name: str, source: Path | None = None, size: int = 0) -> tuple[Path,
             f"{name} is prepared already, in {target.folder}: delete that folder, or take another name",
         )
         return target.folder, False
+    _check_arguments(name, target, source, size)
     with _scratch(data_dir()) as scratch:
         with _quiet():
             builder = _ours_builder(target, source, size, scratch) if target else _catalog_builder(name, scratch)
@@ -103,7 +104,7 @@ def _write(builder: Any, name: str, source: Path | None, catalog: bool) -> None:
     # Downloads are TFDS's to keep and to verify: a failed preparation goes on with those it has.
     downloads = data_dir() / "downloads" if catalog else Path(builder.data_dir).parent / "downloads"
     try:
-        with _quiet():
+        with _quiet(), _swept(downloads):
             builder.download_and_prepare(download_dir=downloads, download_config=config)
     except UserError:
         raise
@@ -214,17 +215,34 @@ def _scratch(data: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def _swept(downloads: Path) -> Iterator[None]:
+    """Takes away the halves of downloads that TFDS leaves behind; whole ones stay."""
+    try:
+        yield
+    finally:
+        for path in downloads.rglob("*.tmp.*"):
+            shutil.rmtree(path, ignore_errors=True)
+        for folder in sorted((path for path in downloads.rglob("*") if path.is_dir()), reverse=True):
+            with suppress(OSError):
+                folder.rmdir()
+        with suppress(OSError):
+            downloads.rmdir()
+
+
+@contextmanager
 def _quiet() -> Iterator[None]:
     """TFDS announces what it does, and warns of configurations that are not its own; its progress bars go on."""
-    from absl import logging
-
-    before = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
+    tfds_module()
+    loggers = [logging.getLogger(name) for name in ("absl", "urllib3")]
+    before = [logger.level for logger in loggers]
     try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
         with redirect_stdout(io.StringIO()):
             yield
     finally:
-        logging.set_verbosity(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 def _needs_tensorflow(name: str, error: ImportError) -> UserError:
