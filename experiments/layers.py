@@ -18,6 +18,7 @@ PyTorch's, too: the script stops where one differs by more than 1e-3 of the larg
 """
 
 import argparse
+import functools
 import json
 import os
 import statistics
@@ -105,18 +106,25 @@ def in_jax(apply: Callable, x: np.ndarray, kernel: np.ndarray, cotangent: np.nda
     return [lambda run=run: run(*inputs).block_until_ready() for run in compiled]
 
 
-def in_torch(layer: Layer, x: np.ndarray, kernel: np.ndarray, cotangent: np.ndarray) -> list[Callable]:
-    """The same measures in PyTorch, in its own layout: images (n, c, h, w), kernels (deep, wide, 4, 4)."""
+def layer_in_torch(layer: Layer, x: np.ndarray, kernel: np.ndarray, cotangent: np.ndarray) -> list[Callable]:
+    """The layer's measures in PyTorch, in its own layout: images (n, c, h, w), kernels (deep, wide, 4, 4)."""
+    from torch.nn import functional
+
+    convolution = functional.conv_transpose2d if layer.transposed else functional.conv2d
+    images = [np.ascontiguousarray(array.transpose(0, 3, 1, 2)) for array in (x, cotangent)]
+    kernel = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
+    return in_torch(
+        lambda x, kernel: convolution(x, kernel, stride=STRIDE, padding=PADDING[0][0]), images[0], kernel, images[1]
+    )
+
+
+def in_torch(apply: Callable, x: np.ndarray, kernel: np.ndarray, cotangent: np.ndarray) -> list[Callable]:
+    """The measures of `in_jax` in PyTorch, for `apply(x, kernel)` on its tensors; on its accelerator, if it has one."""
     import torch
     from torch.nn import functional
 
-    images = [torch.tensor(array).permute(0, 3, 1, 2).contiguous() for array in (x, cotangent)]
-    (x, cotangent), kernel = images, torch.tensor(kernel).permute(3, 2, 0, 1).contiguous()
-    convolution = functional.conv_transpose2d if layer.transposed else functional.conv2d
-
-    def apply(x, kernel):
-        return convolution(x, kernel, stride=STRIDE, padding=PADDING[0][0])
-
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    x, kernel, cotangent = (torch.tensor(array, device=device) for array in (x, kernel, cotangent))
     free_x, free_kernel = (array.clone().requires_grad_() for array in (x, kernel))
     from_x, from_kernel = apply(free_x, kernel), apply(x, free_kernel)
 
@@ -129,19 +137,27 @@ def in_torch(layer: Layer, x: np.ndarray, kernel: np.ndarray, cotangent: np.ndar
         (gradient,) = torch.autograd.grad(y, free_x, create_graph=True)
         return torch.autograd.grad((gradient**2).sum(), free_kernel)[0]
 
-    return [
+    measures = (
         forward,
         lambda: torch.autograd.grad(from_x, free_x, cotangent, retain_graph=True)[0],
         lambda: torch.autograd.grad(from_kernel, free_kernel, cotangent, retain_graph=True)[0],
         penalty,
-    ]
+    )
+
+    def finished(measure):
+        result = measure()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return result
+
+    return [functools.partial(finished, measure) for measure in measures]
 
 
 def compare(results: list, reference: list) -> None:
     """Stops where PyTorch's arrays, (n, c, h, w) and (deep, wide, 4, 4), differ from ours by more than 1e-3."""
     for measure, result, expected in zip(MEASURES, results, reference, strict=True):
         axes = (2, 3, 1, 0) if "kernel" in measure or "penalty" in measure else (0, 2, 3, 1)
-        expected = expected.numpy().transpose(axes)
+        expected = expected.cpu().numpy().transpose(axes)
         if np.abs(result - expected).max() > 1e-3 * np.abs(expected).max():
             raise SystemExit(f"layers: the {measure} differs from PyTorch's")
 
@@ -163,7 +179,7 @@ def measure(layer: Layer, batch_size: int, repeats: int) -> list[dict]:
     inputs = arrays(layer, batch_size)
     contenders = {
         "ours": in_jax(ours(layer), *inputs),
-        "torch": in_torch(layer, *inputs),
+        "torch": layer_in_torch(layer, *inputs),
         "lax": in_jax(plain(layer), *inputs),
     }
     # This first call also takes the cost of allocation and of PyTorch's choice of algorithm out of the times.

@@ -1,0 +1,66 @@
+"""What the experiments share: results as data, options, and training that goes on where it was, epoch by epoch."""
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from vaegan_jax.data import Source
+from vaegan_jax.training.config import RunConfig
+from vaegan_jax.training.experiment import assemble
+from vaegan_jax.training.loop import resume, train
+from vaegan_jax.training.run import provenance, write
+from vaegan_jax.training.stopping import Interrupted
+
+HERE = Path(__file__).parent
+FIGURES, RESULTS = HERE / "figures", HERE / "results"
+
+
+def options(doc: str) -> argparse.ArgumentParser:
+    """A parser whose --help is the script's docstring."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs go (default: %(default)s)")
+    return parser
+
+
+def report(name: str, results: dict[str, Any], seeds: list[int], **provided: Any) -> None:
+    """Writes results/NAME.json: the numbers, and what they depend on."""
+    device = jax.devices()[0]
+    facts = provenance()
+    facts["machine"] |= {"device": device.device_kind, "platform": device.platform}
+    facts["versions"] |= provided.pop("versions", {})
+    facts["machine"] |= provided.pop("machine", {})
+    write(RESULTS / f"{name}.json", json.dumps({**results, "seeds": seeds, **facts, **provided}, indent=1) + "\n")
+
+
+def rounds_of(config: RunConfig, source: Source, epochs: float) -> int:
+    """The rounds whose images are that many passes over the source, rounded down."""
+    return int(epochs * len(source)) // assemble(config, source.spec).images_per_round
+
+
+def through_epochs(
+    config: RunConfig,
+    run: Path,
+    source: Source,
+    epochs: list[int],
+    look: Callable[[Path], dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """Trains to the end of each epoch in turn and looks at the run there; returns what was seen, a row an epoch.
+
+    What was seen is kept in the run's folder: begun again, it goes on with what is missing.
+    """
+    rows = []
+    for epoch in epochs:
+        seen, steps = run / f"epoch-{epoch:03d}.json", rounds_of(config, source, epoch)
+        if not seen.exists():
+            try:
+                resume(run, steps, source) if run.exists() else train(replace(config, steps=steps), run, source)
+            except Interrupted:
+                raise SystemExit(f"stopped and saved in {run}; to go on, give the same command again") from None
+            write(seen, json.dumps({"epoch": epoch, "step": steps, **look(run)}, indent=1) + "\n")
+        rows.append(json.loads(seen.read_text()))
+    return rows
