@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Key
 
 from vaegan_jax.errors import check
@@ -26,17 +27,17 @@ class Augmentation:
 
 
 def augmented_shape(config: Augmentation, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-    """The shape that an image of `shape` has afterwards. UserError for a crop that is larger than the padded image."""
-    smallest = min(shape[:2]) + 2 * config.pad
-    check(config.crop <= smallest, f"augmentation.crop {config.crop} is larger than the images: {smallest} pixels")
+    """The shape that an image of `shape` has afterwards. UserError for a crop that is larger than the image."""
+    small = min(shape[:2])
+    check(config.crop <= small, f"augmentation.crop {config.crop} is larger than the images: {small} pixels")
     return (config.crop, config.crop, shape[2]) if config.crop else shape
 
 
-def augment(config: Augmentation, images: Float[Array, "n h w c"], keys: Key[Array, " n"]) -> Float[Array, "n a b c"]:
+def augment(config: Augmentation, images: Float[ArrayLike, "n h w c"], keys: Key[Array, " n"]) -> Float[Array, "n a b c"]:
     """Images in [-1, 1], each changed by its own key."""
     height, width, channels = augmented_shape(config, images.shape[1:])
     margin = ((0, 0), (config.pad, config.pad), (config.pad, config.pad), (0, 0))
-    padded = jnp.pad(images, margin, constant_values=-1)
+    padded = jnp.pad(jnp.asarray(images), margin, constant_values=-1)
     room = jnp.array([padded.shape[1] - height + 1, padded.shape[2] - width + 1])
 
     def one(image, key):
@@ -49,7 +50,7 @@ def augment(config: Augmentation, images: Float[Array, "n h w c"], keys: Key[Arr
     return jax.vmap(one)(padded, keys)
 
 
-def center(images, side: int):
-    """The middle `side` x `side` pixels of (n, height, width, channels): what a crop is compared with."""
-    top, left = ((size - side) // 2 for size in images.shape[1:3])
-    return images[:, top : top + side, left : left + side]
+def middle(images: Float[ArrayLike, "n h w c"], shape: tuple[int, int, int]) -> Float[ArrayLike, "n a b c"]:
+    """The middle of each image, of the shape that a model has learned: what its own images are compared with."""
+    top, left = ((size - side) // 2 for size, side in zip(images.shape[1:3], shape[:2], strict=True))
+    return images[:, top : top + shape[0], left : left + shape[1]]

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from vaegan_jax.data import load
+from vaegan_jax.data.augmentation import augmented_shape, middle
 from vaegan_jax.data.sources import DataSpec
 from vaegan_jax.errors import Caution, UserError, check
 from vaegan_jax.games import State
@@ -51,9 +52,10 @@ def reconstructions(run: Path | str, count: int = 64) -> tuple[np.ndarray, np.nd
     """The first `count` images of the run's test split and their reconstructions, both in [-1, 1]."""
     experiment, state, _ = read(run)
     source = load(experiment.config.data, "test", experiment.config.image_size)
-    shape, trained = source.spec.image_shape, experiment.spec.image_shape
+    shape = augmented_shape(experiment.config.augmentation, source.spec.image_shape)
+    trained = experiment.spec.image_shape
     check(shape == trained, f"{experiment.config.data} has images of {shape}, but {run} was trained on {trained}")
-    real = images(source, np.arange(min(count, len(source))))
+    real = middle(images(source, np.arange(min(count, len(source)))), trained)
     return real, reconstruct(experiment, state, real)
 
 

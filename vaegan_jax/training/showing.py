@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from vaegan_jax.data import Source, load
+from vaegan_jax.data.augmentation import middle
 from vaegan_jax.data.batches import fetch, order
 from vaegan_jax.data.sources import gather
 from vaegan_jax.errors import UserError
@@ -34,7 +35,8 @@ class Pictures:
         sheet, sampled_with = self._samples(state)
         config = self._experiment.config
         count = min(config.training.sample_count, len(self._source))
-        real = images(self._source, order(config.seed, 0, len(self._source))[:count])
+        chosen = order(config.seed, 0, len(self._source))[:count]
+        real = middle(images(self._source, chosen), self._experiment.spec.image_shape)
         made = {"samples": png(sheet), "beside data": png(side_by_side({"data": grid(real), "samples": sheet}))}
         if hasattr(self._experiment.model, "reconstruct"):
             made["reconstructions"] = png(reconstruction_pairs(self._experiment, state, self._held_out(), count))
@@ -69,5 +71,5 @@ def images(source: Source, indices: np.ndarray) -> np.ndarray:
 
 def reconstruction_pairs(experiment: Experiment, state: State, source: Source, count: int) -> np.ndarray:
     """A picture of the first `count` images of a source, each above its reconstruction."""
-    real = images(source, np.arange(min(count, len(source))))
+    real = middle(images(source, np.arange(min(count, len(source)))), experiment.spec.image_shape)
     return pairs(real, reconstruct(experiment, state, real))

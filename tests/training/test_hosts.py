@@ -1,0 +1,225 @@
+"""Two real processes on one machine, joined by gloo, are one; and what befalls one of them ends both, in one line."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vaegan_jax.errors import UserError
+from vaegan_jax.training import hosts
+from vaegan_jax.training.checkpoint import Checkpoints
+
+VAE = ["vae", "--model.hidden-sizes", "16", "--model.latent-size", "4"]
+GAN = ["gan", "--model.width", "4", "--model.latent-size", "4"]
+SMALL = [
+    *("--batch-size", "8", "--devices", "2", "--training.rounds-per-dispatch", "4"),
+    *("--training.log-interval-steps", "5", "--training.sample-count", "4", "--training.sample-interval-steps", "0"),
+]
+ENVIRONMENT = os.environ | {"JAX_ENABLE_X64": "1", "JAX_PLATFORMS": "cpu", "PYTHONUNBUFFERED": "1"}
+ENVIRONMENT.pop("XLA_FLAGS", None)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "noise.npz"
+    np.savez(path, image=np.random.default_rng(0).integers(0, 256, (50, 8, 8, 1), dtype=np.uint8))
+    return path
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def start(*words, cwd=None):
+    command = [sys.executable, "-m", "vaegan_jax", *map(str, words)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=ENVIRONMENT, cwd=cwd)
+
+
+def start_two(*words, own=((), ())):
+    """Both processes of a command; `own` are words that one of them alone gets."""
+    port = free_port()
+    joined = ["--coordinator", f"127.0.0.1:{port}", "--process-count", 2]
+    return [start(*words, *extra, *joined, "--process-id", index) for index, extra in enumerate(own)]
+
+
+def ended(processes, seconds=150):
+    """Exit codes, stderr and stdout of processes, by lines, without what gloo says of its connections."""
+    outcomes = []
+    for process in processes:
+        try:
+            out, err = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        err, out = ([line for line in text.splitlines() if not line.startswith("[Gloo]")] for text in (err, out))
+        outcomes.append((process.returncode, err, out))
+    return outcomes
+
+
+def arrays(run):
+    with Checkpoints(Path(run) / "checkpoints") as checkpoints:
+        step, found, _ = checkpoints.restore()
+    return step, found
+
+
+def assert_same_trajectory(left, right, tolerance=1e-9):
+    (step, found), (same, expected) = arrays(left), arrays(right)
+    assert step == same and found.keys() == expected.keys()
+    largest = {}
+    for name, array in expected.items():
+        part = name.rsplit(".", 1)[0]
+        largest[part] = max(largest.get(part, 0), abs(array).max(initial=0))
+    for name, array in expected.items():
+        bound = tolerance * largest[name.rsplit(".", 1)[0]]
+        np.testing.assert_allclose(found[name], array, rtol=0, atol=bound, err_msg=name)
+
+
+CASES = [
+    pytest.param(VAE, "sharded", id="vae, sharded"),
+    pytest.param(VAE, "pmapped", id="vae, pmapped", marks=pytest.mark.slow),
+    pytest.param(GAN, "sharded", id="gan, sharded", marks=pytest.mark.slow),
+    pytest.param(GAN, "pmapped", id="gan, pmapped", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("model", "lift"), CASES)
+def test_two_processes_follow_the_trajectory_of_one_in_float64(model, lift, data, tmp_path):
+    words = ["train", *model, *SMALL, "--data", data, "--steps", 20, "--parallel", lift]
+    (code, err, _), *_ = ended([start(*words, "--run", tmp_path / "one")])
+    assert (code, err) == (0, [])
+    first, second = ended(start_two(*words, "--run", tmp_path / "two"))
+    assert (first[:2], second[:2]) == ((0, []), (0, []))
+    assert any("2 processes" in line for line in first[2]) and second[2] == []  # the first one tells, alone
+    _, kept = arrays(tmp_path / "two")
+    assert all(array.dtype in (np.float64, np.int32) for array in kept.values())
+    assert_same_trajectory(tmp_path / "two", tmp_path / "one")
+    names = {path.name for path in (tmp_path / "two").iterdir()}
+    assert {"samples.png", "summary.json", "metrics.jsonl", "config.json"} <= names
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_goes_on_in_one_and_the_other_way_round(data, tmp_path):
+    words = [*VAE, *SMALL, "--data", data]
+    assert ended([start("train", *words, "--steps", 20, "--run", tmp_path / "whole")])[0][0] == 0
+    for run, kinds in (("a", (1, 2, 1)), ("b", (2, 1, 2))):
+        for part, count in enumerate(kinds, 1):
+            steps = ["--steps", (7, 13, 20)[part - 1]]
+            command = ["resume", tmp_path / run] if part > 1 else ["train", *words, "--run", tmp_path / run]
+            processes = start_two(*command, *steps) if count == 2 else [start(*command, *steps)]
+            assert all(code == 0 for code, *_ in ended(processes))
+        assert_same_trajectory(tmp_path / run, tmp_path / "whole")
+
+
+def saved(run):
+    folder = run / "checkpoints"
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit()) if folder.is_dir() else []
+
+
+def when_saved(run, processes, seconds=120):
+    """Waits until a run has a checkpoint."""
+    until = time.monotonic() + seconds
+    while not saved(run):
+        assert time.monotonic() < until and all(process.poll() is None for process in processes)
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_the_death_of_one_process_ends_the_other_with_one_line_and_the_run_resumes_exactly(victim, data, tmp_path):
+    often = ["--training.checkpoint-interval-steps", 10]
+    words = ["train", *VAE, *SMALL, *often, "--data", data, "--steps", 4000, "--run", tmp_path / "run"]
+    processes = start_two(*words)
+    when_saved(tmp_path / "run", processes)
+    processes[victim].kill()
+    begun = time.monotonic()
+    (code, err, _) = ended(processes)[1 - victim]
+    assert time.monotonic() - begun < 20
+    told = f"vaegan: process {victim} has ended, so process {1 - victim} stops, too; resume the run on all"
+    # When the first process dies JAX's own client notices as well, and may speak before us.
+    assert err == [told] and code == hosts.LOST if victim == 1 else told in err or "another task died" in str(err)
+    reached = saved(tmp_path / "run")[-1]
+    steps = ["--steps", reached + 10]
+    assert all(code == 0 for code, *_ in ended(start_two("resume", tmp_path / "run", *steps)))
+    assert ended([start(*words[:-4], *steps, "--run", tmp_path / "one")])[0][0] == 0
+    assert_same_trajectory(tmp_path / "run", tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_a_signal_to_either_process_saves_and_ends_both(data, tmp_path):
+    words = ["train", *VAE, *SMALL, "--data", data, "--steps", 4000, "--run", tmp_path / "run"]
+    processes = start_two(*words, "--training.checkpoint-interval-steps", 10)
+    when_saved(tmp_path / "run", processes)
+    processes[1].send_signal(signal.SIGTERM)
+    told = f"saved; to go on: vaegan resume {tmp_path / 'run'}"
+    for code, (line,), _ in ended(processes):
+        assert code == 143 and line.startswith("vaegan: stopped after round ") and line.endswith(told)
+
+
+@pytest.mark.slow
+def test_what_is_wrong_in_one_process_is_told_by_both(data, tmp_path):
+    words = ["train", *VAE, *SMALL, "--data", data, "--steps", 5]
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").write_text("")
+    exists = f"{tmp_path / 'full'} exists already (choose another)"
+    for code, err, _ in ended(start_two(*words, "--run", tmp_path / "full")):
+        assert (code, err) == (2, [f"vaegan: error: {exists}"])
+
+    other = start_two("train", *SMALL, "--data", data, "--steps", 5, "--run", tmp_path / "run", own=(VAE, GAN))
+    for code, (line,), _ in ended(other):
+        assert code == 2 and line.startswith("vaegan: error: process 1 has model.")
+        assert line.endswith("start them all alike") and not (tmp_path / "run").exists()
+
+    missing = tmp_path / "missing.npz"
+    gone = start_two(*words[:-4], "--steps", 5, "--run", tmp_path / "run", own=(["--data", data], ["--data", missing]))
+    for code, err, _ in ended(gone):
+        assert (code, len(err)) == (2, 1) and f"process 1: there is no file {missing}" in err[0]
+
+
+def joining(coordinator, index, seconds=2):
+    code = f"from vaegan_jax.training import hosts\nwith hosts.joined({coordinator!r}, 2, {index}, {seconds}): pass"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT, timeout=60)
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_process_that_waits_in_vain_says_for_whom_and_ends(index):
+    address = f"127.0.0.1:{free_port()}"
+    done = joining(address, index)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"vaegan: error: process {index} of 2 waited 2 s at {address} for the others: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("", 2, 0), "need --coordinator HOST:PORT"),
+        (("", 0, 1), "need --coordinator HOST:PORT"),
+        (("localhost", 2, 0), "--coordinator must be HOST:PORT or auto, not 'localhost'"),
+        (("localhost:port", 2, 0), "--coordinator must be HOST:PORT or auto"),
+        (("localhost:99999", 2, 0), "--coordinator must be HOST:PORT or auto"),
+        (("localhost:1234", 0, 0), "--process-count must say how many"),
+        (("localhost:1234", 2, 2), r"--process-id must be in 0 \.\. 1, not 2"),
+        (("localhost:1234", 2, -1), r"--process-id must be in 0 \.\. 1, not -1"),
+        (("auto", 0, -1), "cannot join the other processes at auto"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused(arguments, told):
+    with pytest.raises(UserError, match=told), hosts.joined(*arguments):
+        pass
+
+
+def test_a_process_alone_agrees_with_itself():
+    assert hosts.process_count() == 1 and hosts.first() and hosts.part() == (0, 1)
+    assert hosts.everywhere(lambda: "word") == ["word"] and hosts.by_first(lambda: "word") == "word"
+    assert hosts.agreed(lambda: 3) == 3 and hosts.union([2]) == [2]
+    hosts.check_alike({"batch_size": 8})
+    with hosts.joined(), hosts.watched():
+        pass
