@@ -1,0 +1,81 @@
+"""Raw files for the tests of builders, and the command line as a function."""
+
+import contextlib
+import gzip
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from vaegan_jax import cli
+
+
+def vaegan(*words):
+    """Runs a command in this process: (exit code, stdout, stderr)."""
+    out, err, code, before = io.StringIO(), io.StringIO(), 0, sys.argv
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        sys.argv = ["vaegan", *map(str, words)]
+        try:
+            cli.main()
+        except SystemExit as exit:
+            code = exit.code or 0
+        finally:
+            sys.argv = before
+    return code, out.getvalue(), err.getvalue()
+
+
+def refused(*words):
+    """The one line in which a command is refused with exit code 2."""
+    code, _, err = vaegan(*words)
+    assert code == 2, (code, err)
+    (line,) = err.strip().splitlines()
+    assert line.startswith("vaegan: error: ") and len(line) < 500
+    return line
+
+
+def pixels(count=20, height=7, width=5, channels=1, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, height, width, channels), np.uint8)
+
+
+def idx(array):
+    """The bytes of an IDX file."""
+    kind = {"|u1": 8, "<i4": 12, "<f4": 13}[array.dtype.str]
+    sizes = np.array(array.shape, ">u4").tobytes()
+    return bytes([0, 0, kind, array.ndim]) + sizes + array.astype(array.dtype.newbyteorder(">")).tobytes()
+
+
+def idx_folder(folder: Path, train=None, test=None, **files):
+    """A folder of four IDX files, the test files gzipped; `files` replaces some, None leaves them out."""
+    train = pixels(20)[..., 0] if train is None else train
+    test = pixels(6, seed=1)[..., 0] if test is None else test
+    contents = {
+        "train_images": idx(train),
+        "train_labels": idx((np.arange(len(train)) % 3).astype(np.uint8)),
+        "t10k_images": gzip.compress(idx(test)),
+        "t10k_labels": gzip.compress(idx((np.arange(len(test)) % 3).astype(np.uint8))),
+    } | files
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        if content is not None:
+            (folder / f"{name.replace('_', '-')}-idx{3 if 'images' in name else 1}-ubyte").write_bytes(content)
+    return folder
+
+
+def picture(path: Path, image):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (Image.fromarray(np.squeeze(image)) if isinstance(image, np.ndarray) else image).save(path)
+    return path
+
+
+def picture_folder(folder: Path, classes=("cat", "dog"), count=12, **sizes):
+    for place, name in enumerate(classes):
+        for number, image in enumerate(pixels(count, channels=3, seed=place, **sizes)):
+            picture(folder / name / f"{number:02d}.png", image)
+    return folder
+
+
+def left(folder: Path):
+    """All files in a folder."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*")) if folder.exists() else []
