@@ -20,6 +20,7 @@ from PIL import Image
 
 from vaegan_jax import cli
 from vaegan_jax.data import DATASETS
+from vaegan_jax.data.builders import KNOWN, OWN
 from vaegan_jax.models import MODELS
 from vaegan_jax.models.catalog import CATALOG
 
@@ -127,8 +128,8 @@ BAD = {
     "a model that does not exist": (["train", "vea"], ["unknown model 'vea'", "Did you mean 'vae'?"]),
     "a model that is planned": (["train", "wgan"], ["model 'wgan' is planned, not ready", "vae, gan"]),
     "a data set that does not exist": (
-        ["train", "--data", "fashion_mnist"],
-        ["unknown data set 'fashion_mnist'", "Did you mean 'fashion_mnist_small'?"],
+        ["train", "--data", "fashion_mnist_tiny"],
+        ["unknown data set 'fashion_mnist_tiny'", "Did you mean 'fashion_mnist_small'?"],
     ),
     "no images in a batch": ([*TRAIN, "--batch-size", 0], ["batch-size must be at least 1, not 0"]),
     "steps below zero": ([*TRAIN, "--steps", -5], ["steps must be at least 1, not -5"]),
@@ -411,7 +412,7 @@ HELP = {
     ("reconstruct",): ["DIR", "--count INT", "(default: 64)", "--output FILE"],
     ("inspect",): ["DIR", "--json", "(default: False)"],
     ("models",): ["List the models"],
-    ("data",): ["{list,show}", "--output FILE.png"],
+    ("data",): ["{list,prepare,show}", "--from DIR", "--size INT", "--split {train,test}", "--output FILE.png"],
 }
 
 
@@ -476,8 +477,8 @@ def test_models_lists_all_of_the_catalog_the_ready_ones_first():
 
 def test_data_list_has_every_data_set():
     out = done("data", "list")
-    assert "fashion_mnist_small  10,000 + 2,000 images 28x28x1, 10 classes" in out
-    assert all(name in out for name in DATASETS)
+    assert re.search("^fashion_mnist_small +ready +10,000 \\+ 2,000 images 28x28x1, 10 classes", out)
+    assert all(name in out for name in [*DATASETS, *KNOWN, *OWN])
 
 
 @pytest.mark.parametrize("name, told", [("fashion_mnist_small", ["MIT", "Ankle boot"]), ("data.npz", ["(8, 8, 1)"])])

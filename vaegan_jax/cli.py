@@ -200,7 +200,8 @@ def _show(name: str, split: str, output: Path | None) -> None:
     if commands := telling.how_to_get(name):
         print(commands)
         return
-    output = output or Path(f"{Path(name).stem}.png")
+    title = Path(name).resolve()  # "." has no name of its own
+    output = output or Path(f"{title.stem if title.suffix == '.npz' else title.name}.png")
     check(output.suffix == ".png", f"output must end in .png, not {output.name!r}")
     source = telling.at_one_size(name, split)
     chosen = order(0, 0, len(source))[:100]

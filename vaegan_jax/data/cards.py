@@ -55,7 +55,9 @@ def measure(examples: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 def write(folder: Path, card: dict[str, Any]) -> None:
     """Writes the card of a folder, with the sizes of the files that it is true of."""
-    files = {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()}
+    files = {
+        path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file() and path.name != CARD
+    }
     (folder / CARD).write_text(json.dumps(card | {"files": files}, indent=2, ensure_ascii=False) + "\n")
 
 

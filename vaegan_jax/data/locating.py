@@ -65,7 +65,8 @@ def prepared_folder(name: str) -> Path:
     own = ours(name)
     if own and (own.folder / INFO).is_file():
         return own.folder
-    if folder := _catalog_folder(name):
+    # The catalog has a mnist too, which may have been prepared with TFDS alone.
+    if (own is None or own.builder != name.split("/")[0]) and (folder := _catalog_folder(name)):
         return folder
     if own:
         raise _not_prepared(own)

@@ -54,7 +54,7 @@ class Records:
     def __init__(self, folder: Path, name: str, split: str):
         """Opens `folder`; `split` is TFDS's. Raises UserError, one line, where it cannot be read."""
         tfds = tfds_module()
-        self.name, self.split = name, split
+        self.name, self.split, self.folder = name, split, folder
         builder = open_builder(folder, name)
         self.layout = layout(builder.info.features, name, tfds)
         lacking = [path for path in builder.info.splits[split].filepaths if not path.exists()]
@@ -81,7 +81,7 @@ class Records:
         except (OSError, ValueError, RuntimeError, SyntaxError, IndexError) as error:
             raise UserError(
                 f"{self.name}: the {self.split} split is damaged ({str(error).splitlines()[0][:100]}); "
-                "delete its folder and prepare it again"
+                f"delete {self.folder} and prepare it again"
             ) from error
 
     def each(self) -> Iterator[dict[str, Any]]:
