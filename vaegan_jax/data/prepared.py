@@ -92,7 +92,9 @@ class Records:
     def _decoded(self, record: bytes, size: int) -> dict[str, Any]:
         raw, at = self._features.deserialize_example_np(record, decoders=self._decoders), self.layout
         with Image.open(io.BytesIO(raw[at.image])) as opened:
-            image = flat(opened, at.channels)
+            # What TFDS stored is upright, so the common case need not be looked at any further.
+            plain = opened.mode == ("L" if at.channels == 1 else "RGB") and "transparency" not in opened.info
+            image = opened.copy() if plain else flat(opened, at.channels)
         example = {"image": pixels(fitted(image, size) if size else image)}
         if at.classes:
             example["label"] = np.asarray(raw[at.label], np.int32)
