@@ -224,9 +224,7 @@ def _field(game: Game, movers: tuple[str, ...], state: State, batch: Batch, key:
                 lambda a, b: a + b if jnp.issubdtype(a.dtype, jnp.floating) else b, total, once(point, micro)
             ), None
 
-        # Unrolled on CPU, where convolutions inside a loop are about four times slower.
-        rest = jax.tree.map(lambda leaf: leaf[1:], batch)
-        total, _ = jax.lax.scan(add, first, rest, unroll=jax.default_backend() == "cpu")
+        total, _ = jax.lax.scan(add, first, jax.tree.map(lambda leaf: leaf[1:], batch))
         return device_mean(jax.tree.map(lambda x: x / count if jnp.issubdtype(x.dtype, jnp.floating) else x, total))
 
     return field

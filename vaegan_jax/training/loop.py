@@ -34,7 +34,7 @@ def train(
     devices = choose_devices(config)
     with hosts.watched():
         data, experiment, sha256 = _put_together(config, source)
-        card = asdict(DATASETS[config.data]) if config.data in DATASETS else None
+        card = asdict(DATASETS[config.data]) if config.data in DATASETS else getattr(data, "card", None)
         facts = {"spec": asdict(data.spec), "card": card, "examples": len(data), "data_sha256": sha256}
         named = None if run is None else Path(run)
         folder = Path(hosts.by_first(lambda: str(runs.create(named, config, facts))))
