@@ -74,7 +74,7 @@ def library(experiment: Experiment, source: ArraySource) -> Callable[[int], None
     config = experiment.config
     limit = config.training.rounds_per_dispatch
     lift = LIFTS[config.parallel](rounds(step_of(experiment), limit), choose_devices(config))
-    fed = feeder(experiment, source, limit, 0)
+    fed = feeder(experiment, source)
     state, store, key, done = lift.place(first_state(experiment)), lift.place(fed.store), experiment.key(PLAY), 0
 
     def run(dispatches: int) -> None:
@@ -84,7 +84,7 @@ def library(experiment: Experiment, source: ArraySource) -> Callable[[int], None
             state, metrics = lift.step(state, fed.feed(limit), np.int32(limit), key, store)
             if pending:
                 finite_values(experiment, *pending)
-            pending, done = (done, metrics), done + limit
+            pending, done = (done, limit, metrics), done + limit
         finite_values(experiment, *pending)
 
     return run
