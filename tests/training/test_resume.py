@@ -689,7 +689,7 @@ def test_a_disk_without_room_for_a_run_is_left_empty(disk, data):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(6))
 def test_a_disk_that_fills_up_anywhere_ends_in_one_line(seed, process, disk, whole, data):
     """Whichever file it is that finds the disk full first: none hangs, and none is told in more than a line."""
     chance = random.Random(seed)
