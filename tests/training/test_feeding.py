@@ -135,6 +135,27 @@ def test_processes_share_each_batch_in_contiguous_parts(where):
         np.testing.assert_array_equal(np.concatenate([part[name] for part in parts], axis=3), leaf)
 
 
+@pytest.mark.parametrize("where", WHERE)
+def test_labels_attributes_and_captions_reach_the_losses(where):
+    index = np.arange(50)
+    arrays = {
+        "image": np.repeat(index.astype(np.uint8), 64).reshape(50, 8, 8),
+        "label": index % 5,
+        "attributes": np.stack([index % 3, index % 2], axis=1),
+        "caption": np.array([f"number {number} ä" for number in index]),
+    }
+    source = ArraySource(arrays, attributes=(("third", 3), ("odd", 2)))
+    experiment = assemble(config_of(2, feeding=where), source.spec)
+    assert experiment.spec.attributes == (("third", 3), ("odd", 2)) and experiment.spec.caption_length == 12
+    store, feed = feeder(experiment, source)
+    batch = jax.tree.map(lambda leaf: np.asarray(leaf).reshape(16, *leaf.shape[4:]), fetch(store, feed(2)))
+    shown = np.round((batch["image"][:, 0, 0, 0] + 1) * 127.5).astype(int)
+    np.testing.assert_array_equal(batch["label"], shown % 5)
+    np.testing.assert_array_equal(batch["attributes"], np.stack([shown % 3, shown % 2], axis=1))
+    told = [bytes(row).rstrip(b"\0").decode() for row in batch["caption"]]
+    assert told == [f"number {number} ä" for number in shown]
+
+
 def test_a_failing_source_fails_in_the_loop_not_in_a_thread_of_the_reader():
     class Failing(ArraySource):
         def example(self, index):
