@@ -15,7 +15,7 @@ from vaegan_jax import latents
 from vaegan_jax.data.sources import DataSpec
 from vaegan_jax.errors import check, check_choices
 from vaegan_jax.games import Game, Player, Schedule, example_keys
-from vaegan_jax.losses import divergences, likelihoods
+from vaegan_jax.losses import divergences, likelihoods, reductions
 from vaegan_jax.networks import dcgan, mlp
 from vaegan_jax.networks.network import Network, pure
 from vaegan_jax.optimizers import Adam
@@ -111,8 +111,8 @@ def elbo_terms(config: Config, spec: DataSpec, params, stats, images, keys) -> t
     def reconstruction(keys):
         output = decode(config, spec, params, stats, latents.reparameterize(keys, mean, log_variance))
         if config.likelihood == "bernoulli":
-            return likelihoods.bernoulli(output, (images + 1) / 2).sum((1, 2, 3))
-        return likelihoods.gaussian(output, images, _log_variance(config, params)).sum((1, 2, 3))
+            return reductions.sum_events(likelihoods.bernoulli(output, (images + 1) / 2))
+        return reductions.sum_events(likelihoods.gaussian(output, images, _log_variance(config, params)))
 
     expected = jnp.stack([reconstruction(keys[:, draw]) for draw in range(config.monte_carlo_samples)]).mean(0)
     return expected, divergences.kl_standard_normal(mean, log_variance).sum(1)
