@@ -11,22 +11,25 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
-from vaegan_jax.errors import Caution, UserError, check, unknown
+from vaegan_jax.errors import Caution, UserError, check
 from vaegan_jax.models import MODELS
 from vaegan_jax.models.catalog import CATALOG
+from vaegan_jax.parsing import parse
 from vaegan_jax.training.config import RunConfig
 
 Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
-Coordinator = Annotated[str, tyro.conf.arg(metavar="HOST:PORT")]
+Coordinator = Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT")]
+Name = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
+Number = Annotated[int | None, tyro.conf.arg(metavar="INT")]
 LARGEST_GRID = 10_000
 
 
 def train(
     config: Annotated[RunConfig, tyro.conf.arg(name="")],
     run: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
-    coordinator: Coordinator = "",
-    process_count: int = 0,
-    process_id: int = -1,
+    coordinator: Coordinator = None,
+    process_count: Number = None,
+    process_id: Number = None,
 ) -> None:
     """Train a model in a new run folder.
 
@@ -45,16 +48,18 @@ def train(
 
 def resume(
     run: Run,
-    steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None,
-    coordinator: Coordinator = "",
-    process_count: int = 0,
-    process_id: int = -1,
+    steps: Number = None,
+    data: Name = None,
+    coordinator: Coordinator = None,
+    process_count: Number = None,
+    process_id: Number = None,
 ) -> None:
     """Go on with a run, exactly as if it had never stopped.
 
     Args:
         run: Folder of the run.
         steps: Rounds in total; by default what the run was started with.
+        data: Where its data are now, if they have moved.
         coordinator: As for train; the number of processes need not be the same.
         process_count: As for train.
         process_id: As for train.
@@ -63,14 +68,14 @@ def resume(
 
     check(steps is None or steps > 0, f"steps must be at least 1, not {steps}")
     with hosts.joined(coordinator, process_count, process_id):
-        loop.resume(run, steps)
+        loop.resume(run, steps, data)
 
 
 def sample(
     run: Run,
     count: int = 64,
     output: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
-    seed: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None,
+    seed: Number = None,
 ) -> None:
     """Draw images from a run; needs neither its data nor an accelerator.
 
@@ -85,8 +90,6 @@ def sample(
     from vaegan_jax.training import reading
 
     output = output or Path(f"{run.resolve().name}-samples.png")
-    check(count > 0, f"count must be at least 1, not {count}")
-    check(seed is None or 0 <= seed < 2**32, f"seed must be in 0 .. 2^32 - 1, not {seed}")
     check(output.suffix in (".png", ".npz"), f"output must end in .png or .npz, not {output.name!r}")
     check(
         output.suffix == ".npz" or count <= LARGEST_GRID,
@@ -98,7 +101,10 @@ def sample(
 
 
 def reconstruct(
-    run: Run, output: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None, count: int = 64
+    run: Run,
+    output: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
+    count: int = 64,
+    data: Name = None,
 ) -> None:
     """Show test images beside their reconstructions, for models with an encoder.
 
@@ -107,14 +113,14 @@ def reconstruct(
         output: FILE.png for a grid of pairs, or FILE.npz for the arrays "image" and "reconstruction", uint8;
             by default NAME-reconstructions.png here.
         count: Number of images.
+        data: Where its data are now, if they have moved.
     """
     from vaegan_jax import pictures
     from vaegan_jax.training import reading
 
     output = output or Path(f"{run.resolve().name}-reconstructions.png")
-    check(count > 0, f"count must be at least 1, not {count}")
     check(output.suffix in (".png", ".npz"), f"output must end in .png or .npz, not {output.name!r}")
-    real, rebuilt = reading.reconstructions(run, count)
+    real, rebuilt = reading.reconstructions(run, count, data)
     _save(output, {"image": real, "reconstruction": rebuilt}, lambda: pictures.pairs(real, rebuilt))
     print(f"{len(real)} test images above their reconstructions: {output}")
 
@@ -238,15 +244,9 @@ COMMANDS = {
 
 def main() -> None:
     """Runs a command. Exit codes: 0 done, 2 a mistake to mend, 3 training diverged, 128 + N stopped by signal N."""
-    warnings.showwarning = _told_plainly
+    warnings.showwarning = _show_warning
     try:
-        _check_names(sys.argv[1:])
-        tyro.extras.subcommand_cli_from_dict(
-            COMMANDS,
-            prog="vaegan",
-            description="Variational autoencoders and generative adversarial networks in JAX.",
-            config=(tyro.conf.CascadeSubcommandArgs,),
-        )
+        parse(COMMANDS, sys.argv[1:])()
     except UserError as error:
         _leave(f"vaegan: error: {error}", 2)
     except BrokenPipeError:  # the reader of our output has gone
@@ -266,17 +266,7 @@ def main() -> None:
         raise
 
 
-def _check_names(words: list[str]) -> None:
-    """Names the nearest command or model for one that is not known."""
-    if words and not words[0].startswith("-") and words[0] not in COMMANDS:
-        raise unknown("command", words[0], COMMANDS)
-    if words[:1] == ["train"] and len(words) > 1 and not words[1].startswith("-") and words[1] not in MODELS:
-        if words[1] in {row.name for row in CATALOG}:
-            raise UserError(f"model {words[1]!r} is planned, not ready. There are: {', '.join(MODELS)}")
-        raise unknown("model", words[1], MODELS)
-
-
-def _told_plainly(message, category, *where, usual=warnings.showwarning) -> None:
+def _show_warning(message, category, *where, usual=warnings.showwarning) -> None:
     if issubclass(category, Caution):
         print(f"vaegan: warning: {message}", file=sys.stderr)
     else:

@@ -29,9 +29,25 @@ def unknown(kind: str, name: str, known: Iterable[str], otherwise: str = "") -> 
     return UserError(f"unknown {kind} {name!r}.{hint} There are: {', '.join(known)}{also}")
 
 
-def check_choices(config: Any) -> None:
-    """Raises UserError where a field of a dataclass annotated with a Literal holds something else."""
+def check_fields(config: Any) -> None:
+    """Raises UserError where a field of a dataclass holds what its annotation does not allow: a type, or a choice."""
     for name, hint in typing.get_type_hints(type(config)).items():
+        value, title = getattr(config, name), name.replace("_", "-")
         choices = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
-        if choices and getattr(config, name) not in choices:
-            raise unknown(name.replace("_", "-"), str(getattr(config, name)), choices)
+        if choices and value not in choices:
+            raise unknown(title, str(value), choices)
+        if typing.get_origin(hint) is tuple:
+            elements = isinstance(value, tuple | list) and all(
+                _is(element, typing.get_args(hint)[0]) for element in value
+            )
+            check(elements, f"{title} must be a tuple of {typing.get_args(hint)[0].__name__}, not {value!r}")
+        elif hint in KINDS:
+            check(_is(value, hint), f"{title} must be {KINDS[hint]}, not {value!r}")
+
+
+KINDS = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}
+
+
+def _is(value: Any, kind: type) -> bool:
+    kinds = (int, float) if kind is float else kind
+    return isinstance(value, kinds) and (kind is bool or not isinstance(value, bool))

@@ -51,7 +51,7 @@ def final(tmp_path_factory):
         config = config_of(rounds_per_dispatch, feeding="stream" if streaming else "resident")
         jax.config.update("jax_disable_most_optimizations", quickly)
         try:
-            train(config, folder, SOURCE, Console(file=told, width=200))
+            train(config, folder, SOURCE, console=Console(file=told, width=200))
         finally:
             jax.config.update("jax_disable_most_optimizations", False)
         assert ("read batch by batch" if streaming else "on the device") in told.getvalue()

@@ -200,15 +200,15 @@ def test_a_process_that_waits_in_vain_says_for_whom_and_ends(index):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("", 2, 0), "need --coordinator HOST:PORT"),
-        (("", 0, 1), "need --coordinator HOST:PORT"),
+        ((None, 2, 0), "need --coordinator HOST:PORT"),
+        ((None, None, 1), "need --coordinator HOST:PORT"),
         (("localhost", 2, 0), "--coordinator must be HOST:PORT or auto, not 'localhost'"),
         (("localhost:port", 2, 0), "--coordinator must be HOST:PORT or auto"),
         (("localhost:99999", 2, 0), "--coordinator must be HOST:PORT or auto"),
         (("localhost:1234", 0, 0), "--process-count must say how many"),
         (("localhost:1234", 2, 2), r"--process-id must be in 0 \.\. 1, not 2"),
-        (("localhost:1234", 2, -1), r"--process-id must be in 0 \.\. 1, not -1"),
-        (("auto", 0, -1), "cannot join the other processes at auto"),
+        (("localhost:1234", 2, None), r"--process-id must be in 0 \.\. 1, not None"),
+        (("auto", None, None), "cannot join the other processes at auto"),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(arguments, told):

@@ -54,7 +54,7 @@ def test_only_the_time_in_which_the_device_has_nothing_to_do_is_waiting(time, mo
 
 def lines(waits, time):
     told = io.StringIO()
-    bar = Bar(Console(file=told, width=200), 0, 100)
+    bar = Bar(Console(file=told, width=200), 0, 100, 617)
     for done, wait in waits:
         time.now += 6
         bar.advance(done)
@@ -64,5 +64,5 @@ def lines(waits, time):
 
 def test_waiting_for_data_is_told_above_five_percent(time):
     little, much = lines([(10, 0.05), (20, 0.12)], time)
-    assert little == "round 10 of 100  0:54 left  1,234 images/s  vae 3.5"
-    assert much == "round 20 of 100  0:48 left  1,234 images/s  vae 3.5  waiting for data 12%"
+    assert little == "round 10 of 100  0:00:45 left  1,234 images/s  vae 3.5"
+    assert much == "round 20 of 100  0:00:40 left  1,234 images/s  vae 3.5  waiting for data 12%"

@@ -14,7 +14,7 @@ from vaegan_jax.data.sources import DataSpec
 from vaegan_jax.errors import UserError
 from vaegan_jax.models import gan
 from vaegan_jax.training.config import RunConfig
-from vaegan_jax.training.run import create, locked, provenance, read_config, set_steps, write
+from vaegan_jax.training.run import create, locked, provenance, read_config, set_config, write
 
 CONFIG = RunConfig(gan.Config(width=4), steps=7, data="some/birds.npz")
 FACTS = {"spec": asdict(DataSpec("birds", (8, 8, 3))), "examples": 5, "data_sha256": "0" * 64}
@@ -38,7 +38,7 @@ def test_a_run_holds_its_configuration_and_what_it_depends_on():
     config, record = read_config(Path("run"))
     assert config == CONFIG
     assert record["format"] == 1 and record["data_sha256"] == "0" * 64 and record["examples"] == 5
-    assert record["spec"] == {**FACTS["spec"], "image_shape": [8, 8, 3], "class_names": []}
+    assert record["spec"] == {**FACTS["spec"], "image_shape": [8, 8, 3], "class_names": [], "attributes": []}
     assert record["versions"]["vaegan_jax"] == __version__
     assert {"python", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"} <= set(record["versions"])
     assert {"system", "processor", "cores"} <= set(record["machine"]) and "git" in record
@@ -196,9 +196,9 @@ def test_what_is_no_run_is_told():
 def test_more_steps_are_noted_and_nothing_else_changes():
     create(Path("run"), CONFIG, FACTS)
     before = json.loads(Path("run/config.json").read_text())
-    set_steps(Path("run"), 7)
+    set_config(Path("run"), steps=7)
     assert json.loads(Path("run/config.json").read_text()) == before
-    set_steps(Path("run"), 9)
+    set_config(Path("run"), steps=9)
     assert read_config(Path("run"))[0].steps == 9
     before["config"]["steps"] = 9
     assert json.loads(Path("run/config.json").read_text()) == before and names("run") == ["config.json"]

@@ -17,7 +17,19 @@ from vaegan_jax.data.npz import read_npz
 from vaegan_jax.data.sources import ArraySource, DataSpec, Source, gather, require
 from vaegan_jax.errors import UserError
 
-__all__ = ["DATASETS", "SPLITS", "ArraySource", "Card", "DataSpec", "Source", "gather", "load", "require", "resized"]
+__all__ = [
+    "DATASETS",
+    "SPLITS",
+    "ArraySource",
+    "Card",
+    "DataSpec",
+    "Source",
+    "gather",
+    "load",
+    "located",
+    "require",
+    "resized",
+]
 
 SPLITS = ("train", "test")
 
@@ -114,6 +126,12 @@ def load(name: str, split: str, size: int = 0) -> Source:
     from vaegan_jax.data.prepared import PreparedSource  # TFDS is needed for these alone
 
     return PreparedSource(folder, name, split, size)
+
+
+def located(name: str) -> str:
+    """The name of a data set, or the absolute path where it is one of a file or folder, good from any folder."""
+    path = Path(name).expanduser()
+    return str(path.absolute()) if name.endswith(".npz") or name.startswith(("/", ".", "~")) else name
 
 
 def resized(source: ArraySource, size: int) -> ArraySource:

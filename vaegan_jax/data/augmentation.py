@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Key
 
-from vaegan_jax.errors import check
+from vaegan_jax.errors import check, check_fields
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Augmentation:
     """Mirrors half of the images, left to right."""
 
     def __post_init__(self):
+        check_fields(self)
         check(self.pad >= 0, f"augmentation.pad must be 0 or more, not {self.pad}")
         check(self.crop >= 0, f"augmentation.crop must be 0 (none) or more, not {self.crop}")
 
@@ -33,7 +34,9 @@ def augmented_shape(config: Augmentation, shape: tuple[int, int, int]) -> tuple[
     return (config.crop, config.crop, shape[2]) if config.crop else shape
 
 
-def augment(config: Augmentation, images: Float[ArrayLike, "n h w c"], keys: Key[Array, " n"]) -> Float[Array, "n a b c"]:
+def augment(
+    config: Augmentation, images: Float[ArrayLike, "n h w c"], keys: Key[Array, " n"]
+) -> Float[Array, "n a b c"]:
     """Images in [-1, 1], each changed by its own key."""
     height, width, channels = augmented_shape(config, images.shape[1:])
     margin = ((0, 0), (config.pad, config.pad), (config.pad, config.pad), (0, 0))

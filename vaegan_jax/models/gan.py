@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from vaegan_jax import latents
 from vaegan_jax.data.sources import DataSpec
-from vaegan_jax.errors import check, check_choices
+from vaegan_jax.errors import check, check_fields
 from vaegan_jax.games import Game, Player, Schedule, example_keys
 from vaegan_jax.losses import adversarial
 from vaegan_jax.networks import dcgan, mlp
@@ -52,12 +52,12 @@ class Config:
     discriminator_moves: int = 1
     """Moves of the discriminator, each on fresh images, before each move of the generator."""
     discriminator_optimizer: Adam = PAPER_ADAM
-    """Of the discriminator."""
+    """Adam of the discriminator."""
     generator_optimizer: Adam = PAPER_ADAM
-    """Of the generator."""
+    """Adam of the generator."""
 
     def __post_init__(self):
-        check_choices(self)
+        check_fields(self)
         check(self.latent_size > 0, f"latent-size must be at least 1, not {self.latent_size}")
         check(self.width > 0, f"width must be at least 1, not {self.width}")
         check(min(self.hidden_sizes, default=1) > 0, f"hidden-sizes must be at least 1 each, not {self.hidden_sizes}")
@@ -129,8 +129,8 @@ def game(config: Config, spec: DataSpec, filled: Seams | None = None) -> Game:
         real, fake, keys, _ = images(params, stats, batch, key, step)
         real_logits, fake_logits, moved = scores(params, stats, real, fake)
         real_loss, fake_loss = value.discriminator(real_logits, fake_logits)
-        frozen = lambda x: score(params, stats["discriminator"], x)[0]  # noqa: E731
-        penalty = sum(penalize(frozen, real, fake, keys).mean() for penalize in penalties)
+        held = lambda x: score(params, stats["discriminator"], x)[0]  # noqa: E731 (a penalty moves no statistics)
+        penalty = sum(penalize(held, real, fake, keys).mean() for penalize in penalties)
         metrics = {"real": jax.nn.sigmoid(real_logits).mean(), "fake": jax.nn.sigmoid(fake_logits).mean()}
         return real_loss.mean() + fake_loss.mean() + penalty, ({"discriminator": moved}, metrics)
 

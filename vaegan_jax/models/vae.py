@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from vaegan_jax import latents
 from vaegan_jax.data.sources import DataSpec
-from vaegan_jax.errors import check, check_choices
+from vaegan_jax.errors import check, check_fields
 from vaegan_jax.games import Game, Player, Schedule, example_keys
 from vaegan_jax.losses import divergences, likelihoods, reductions
 from vaegan_jax.networks import dcgan, mlp
@@ -44,16 +44,17 @@ class Config:
     monte_carlo_samples: int = 1
     """Draws of z per image (L in the paper)."""
     optimizer: Adam = field(default_factory=Adam)
-    """Of the one player, the VAE."""
+    """Adam of the one player, the VAE."""
 
     def __post_init__(self):
-        check_choices(self)
+        check_fields(self)
         check(self.latent_size > 0, f"latent-size must be at least 1, not {self.latent_size}")
         check(min(self.hidden_sizes, default=1) > 0, f"hidden-sizes must be at least 1 each, not {self.hidden_sizes}")
         check(self.width > 0, f"width must be at least 1, not {self.width}")
         check(0 < self.deviation < float("inf"), f"deviation must be above 0 and finite, not {self.deviation}")
         check(0 <= self.beta < float("inf"), f"beta must be 0 or more and finite, not {self.beta}")
-        check(self.warmup_kimg >= 0, f"warmup-kimg must be 0 or more, not {self.warmup_kimg}")
+        finite = 0 <= self.warmup_kimg < float("inf")
+        check(finite, f"warmup-kimg must be 0 or more and finite, not {self.warmup_kimg}")
         check(self.monte_carlo_samples > 0, f"monte-carlo-samples must be at least 1, not {self.monte_carlo_samples}")
 
 

@@ -24,8 +24,8 @@ def sides(image_shape: tuple[int, int, int]) -> list[tuple[int, int]]:
         path.append(tuple(side // 2 for side in path[-1]))
     if len(path) == 1 or max(path[-1]) > 8:
         raise ValueError(
-            f"a DCGAN halves images, once at least, until their sides are 4 to 8 pixels, which {path[0][0]}x{path[0][1]}"
-            " do not: resize them (28, 32, 64 and 128 work), or choose the mlp network"
+            f"a DCGAN halves images, once at least, until sides are 4 to 8 pixels, which {path[0][0]}x{path[0][1]} do "
+            "not: resize them (28, 32, 64 and 128 work), or choose the mlp network"
         )
     return path
 

@@ -53,5 +53,5 @@ def standing_statistics(
         return sum(new[1:], new[0]) / (len(new) * (1 - MOMENTUM)) if norm(path) else old
 
     zero = jax.tree_util.tree_map_with_path(lambda path, leaf: leaf * 0 if norm(path) else leaf, stats)
-    once = jax.jit(lambda params, stats, keys: sample(params, stats, keys, train=True)[1])
-    return jax.tree_util.tree_map_with_path(settle, stats, *(once(params, zero, row) for row in keys))
+    batches = (sample(params, zero, row, train=True)[1] for row in keys)
+    return jax.tree_util.tree_map_with_path(settle, stats, *batches)

@@ -96,8 +96,8 @@ class Checkpoints:
 
     @property
     def newest(self) -> int:
-        """Round of the newest checkpoint that was saved or restored here; 0 if none."""
-        return next((step for step in (self._pending, self.last_good) if step is not None), 0)
+        """Round of the newest checkpoint that was saved or restored here; -1 if none."""
+        return next((step for step in (self._pending, self.last_good) if step is not None), -1)
 
     def wait(self) -> None:
         """Until what was started is on disk."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Union
 import tyro
 
 from vaegan_jax.data.augmentation import Augmentation
-from vaegan_jax.errors import check, check_choices
+from vaegan_jax.errors import check, check_fields
 from vaegan_jax.models import MODELS, name_of, vae
 
 Model = Union[tuple(Annotated[m.Config, tyro.conf.subcommand(name, prefix_name=False)] for name, m in MODELS.items())]  # noqa: UP007
@@ -21,13 +21,13 @@ class TrainingConfig:
     """How the loop trains, logs, samples and saves."""
 
     micro_batches: int = 1
-    """Parts in which each move's batch is computed and accumulated, to fit memory."""
+    """Parts in which each move's batch is computed and accumulated, to fit memory; batch norms see one at a time."""
     rounds_per_dispatch: int = 8
     """Rounds in one call to the device; the more, the less the host is in the way, and the later a Ctrl-C acts."""
     feeding: Literal["auto", "resident", "stream"] = "auto"
-    """Where the data live: on the devices, or read batch by batch ahead of them; auto asks whether they fit."""
+    """Where the data live: on the devices, or read batch by batch ahead of them; auto: on them up to 1 GiB."""
     ema_halflife_kimg: float = 10.0
-    """Half-life of the averaged generator, in thousand images; 0 keeps no average."""
+    """Half-life of the averaged generator, in thousand images; 0 keeps no average (a VAE has none anyway)."""
     log_interval_steps: int = 50
     """Rounds between lines of metrics.jsonl."""
     sample_interval_steps: int = 500
@@ -40,7 +40,7 @@ class TrainingConfig:
     """How many checkpoints are kept."""
 
     def __post_init__(self):
-        check_choices(self)
+        check_fields(self)
         for name in ("micro_batches", "rounds_per_dispatch", "log_interval_steps", "sample_count", "keep_checkpoints"):
             check(getattr(self, name) > 0, f"{_flag(name)} must be at least 1, not {getattr(self, name)}")
         for name in ("ema_halflife_kimg", "sample_interval_steps", "checkpoint_interval_steps"):
@@ -54,7 +54,7 @@ class RunConfig:
     """A run. Two runs of one RunConfig, one library version and one machine are the same, bit for bit."""
 
     model: Model = field(default_factory=vae.Config)
-    """The `Config` of a model, such as `vaegan_jax.models.gan.Config()`."""
+    """The model and its settings: `vaegan_jax.models.gan.Config()` and the like, on the command line its name."""
     data: str = "fashion_mnist_small"
     """Name of the data set, or the path of an .npz file or of a prepared folder; see `vaegan data list`."""
     image_size: int = 0
@@ -68,12 +68,14 @@ class RunConfig:
     devices: int = 0
     """Devices to train on, of all processes; 0 means all (one on a CPU). On a CPU N makes N virtual ones, up to 16."""
     parallel: Literal["sharded", "pmapped"] = "sharded"
-    """How the step is lifted to the devices."""
+    """How the step is lifted to the devices: by jax.jit over a mesh, or by jax.pmap; the trajectory is the same."""
     augmentation: Augmentation = field(default_factory=Augmentation)
+    """Random changes of the training images."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    """How the loop trains, logs, samples and saves."""
 
     def __post_init__(self):
-        check_choices(self)
+        check_fields(self)
         name_of(self.model)
         check(self.steps > 0, f"steps must be at least 1, not {self.steps}")
         check(self.batch_size > 0, f"batch-size must be at least 1, not {self.batch_size}")

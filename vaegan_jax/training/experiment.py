@@ -1,6 +1,8 @@
 """A run's pure parts, put together from its configuration: the game, its step and its samples. No files, no loop."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -110,7 +112,9 @@ def weights_for_sampling(experiment: Experiment, state: State) -> tuple[Params, 
     params = state.params | state.averages
     key = experiment.key(STANDING)
     keys = jax.vmap(lambda batch: example_range(jax.random.fold_in(key, batch), 0, 128))(jnp.arange(8))
-    stats = standing_statistics(_sampler(experiment), experiment.averages, params, state.stats, keys)
+    stats = standing_statistics(
+        _sampler(experiment.config.model, experiment.spec), experiment.averages, params, state.stats, keys
+    )
     halflife = experiment.config.training.ema_halflife_kimg
     return params, stats, f"averaged weights (half-life {halflife:g} kimg), standing statistics of 8 x 128 latents"
 
@@ -123,9 +127,10 @@ def example_range(key: jax.Array, first: int, count: int) -> jax.Array:
 def generate(experiment: Experiment, params: Params, stats: Stats, count: int, seed: int) -> np.ndarray:
     """`count` images in [-1, 1] from the latents of `seed`, (count, height, width, channels), in chunks."""
     key = jax.random.fold_in(jax.random.key(seed), SAMPLES)
-    sample = jax.jit(lambda params, stats, keys: _sampler(experiment)(params, stats, keys, train=False)[0])
-    size = min(count, CHUNK)
-    chunks = [np.asarray(sample(params, stats, example_range(key, at, size))) for at in range(0, count, size)]
+    sample, size = _sampler(experiment.config.model, experiment.spec), min(count, CHUNK)
+    chunks = [
+        np.asarray(sample(params, stats, example_range(key, at, size), train=False)[0]) for at in range(0, count, size)
+    ]
     return np.concatenate(chunks)[:count]
 
 
@@ -133,16 +138,16 @@ def reconstruct(experiment: Experiment, state: State, images: np.ndarray) -> np.
     """Images in [-1, 1] through encoder and decoder. UserError for a model that has no encoder."""
     if not hasattr(experiment.model, "reconstruct"):
         raise UserError(f"{name_of(experiment.config.model)} cannot reconstruct: it has no encoder (vae has)")
-    run = jax.jit(
-        lambda params, stats, x: experiment.model.reconstruct(
-            experiment.config.model, experiment.spec, params, stats, x
-        )
-    )
-    return np.asarray(run(state.params, state.stats, images))
+    rebuild = _rebuilder(experiment.config.model, experiment.spec)
+    return np.asarray(rebuild(state.params, state.stats, images))
 
 
-def _sampler(experiment: Experiment):
-    def sample(params: Any, stats: Any, keys: jax.Array, train: bool):
-        return experiment.model.sample(experiment.config.model, experiment.spec, params, stats, keys, train)
+@functools.lru_cache(maxsize=8)
+def _sampler(config: Any, spec: DataSpec) -> Callable[..., tuple[jax.Array, Stats]]:
+    """A model's `sample`, compiled once for all the pictures of a run."""
+    return jax.jit(functools.partial(MODELS[name_of(config)].sample, config, spec), static_argnames="train")
 
-    return sample
+
+@functools.lru_cache(maxsize=8)
+def _rebuilder(config: Any, spec: DataSpec) -> Callable[..., jax.Array]:
+    return jax.jit(functools.partial(MODELS[name_of(config)].reconstruct, config, spec))

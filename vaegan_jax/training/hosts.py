@@ -51,17 +51,19 @@ def first() -> bool:
 
 
 @contextlib.contextmanager
-def joined(coordinator: str = "", count: int = 0, index: int = -1, seconds: int = JOIN_SECONDS) -> Iterator[None]:
+def joined(
+    coordinator: str | None = None, count: int | None = None, index: int | None = None, seconds: int = JOIN_SECONDS
+) -> Iterator[None]:
     """Joins `count` processes, of which this is number `index`, for as long as the context lasts.
 
     `coordinator` is HOST:PORT of the first process, "auto" to ask the cluster's environment (Slurm, Open MPI,
-    Kubernetes, TPU pods), or "" for a process alone. To be entered before JAX starts its devices. Raises UserError for
+    Kubernetes, TPU pods), or None for a process alone. To be entered before JAX has devices. Raises UserError for
     arguments that make no sense; where not all have come after `seconds`, says so and ends the process (exit code 2),
     because JAX's own client would abort it.
     """
     global _expected, _address
-    if not coordinator:
-        alone = count in (0, 1) and index in (-1, 0)
+    if coordinator is None:
+        alone = count in (None, 1) and index in (None, 0)
         check(alone, "--process-count and --process-id need --coordinator HOST:PORT, the address of the first process")
         yield
         return
@@ -77,7 +79,7 @@ def joined(coordinator: str = "", count: int = 0, index: int = -1, seconds: int 
         raise UserError(f"cannot join the other processes at {coordinator}: {reason}") from error
     finally:
         late.cancel()
-    _expected, _address = max(count, 1), coordinator.rpartition(":")[0]
+    _expected, _address = count or 1, coordinator.rpartition(":")[0]
     yield
     jax.distributed.shutdown()  # not after an error: it would wait for the others
 
@@ -185,12 +187,12 @@ def _gather(told: bytes) -> list[str]:
     return [bytes(row[:length]).decode() for row, length in zip(rows, lengths, strict=True)]
 
 
-def _checked(coordinator: str, count: int, index: int) -> dict[str, Any]:
+def _checked(coordinator: str, count: int | None, index: int | None) -> dict[str, Any]:
     host, _, port = coordinator.rpartition(":")
     valid = bool(host) and port.isdigit() and 0 < int(port) < 2**16
     check(valid, f"--coordinator must be HOST:PORT or auto, not {coordinator!r}")
-    check(count > 0, f"--process-count must say how many processes there are, not {count}")
-    check(0 <= index < count, f"--process-id must be in 0 .. {count - 1}, not {index}")
+    check(count is not None and count > 0, f"--process-count must say how many processes there are, not {count}")
+    check(index is not None and 0 <= index < count, f"--process-id must be in 0 .. {count - 1}, not {index}")
     return {"coordinator_address": coordinator, "num_processes": count, "process_id": index}
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -104,9 +105,9 @@ class Clock:
 class Bar:
     """Progress with time left, images a second and losses: a bar on a terminal, else a line now and then."""
 
-    def __init__(self, console: Console, done: int, steps: int):
-        self._console, self._done, self._steps = console, done, steps
-        self._first, self._begun, self._last = done, time.monotonic(), time.monotonic()
+    def __init__(self, console: Console, done: int, steps: int, images_per_round: int):
+        self._console, self._done, self._steps, self._images = console, done, steps, images_per_round
+        self._last = time.monotonic()
         self._bar = None
         if console.is_terminal:
             text = TextColumn("{task.fields[told]}")
@@ -145,6 +146,6 @@ class Bar:
             self._bar.update(self._task, told=told)
         elif now - self._last >= PLAIN_INTERVAL_SECONDS or self._done == self._steps:
             self._last = now
-            left = (now - self._begun) * (self._steps - self._done) / max(self._done - self._first, 1)
-            clock = f"{int(left) // 60}:{int(left) % 60:02d}"
+            left = (self._steps - self._done) * self._images / metrics["images_per_second"]
+            clock = timedelta(seconds=round(left))
             self._console.print(f"round {self._done:,} of {self._steps:,}  {clock} left  {told}")

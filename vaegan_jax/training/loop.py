@@ -1,5 +1,6 @@
 """The training loop: one, straight, for every model."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
@@ -9,8 +10,8 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from vaegan_jax.data import DATASETS, Source, load
-from vaegan_jax.errors import UserError, check
+from vaegan_jax.data import DATASETS, Source, load, located
+from vaegan_jax.errors import Caution, UserError, check
 from vaegan_jax.games import Metrics, State
 from vaegan_jax.training import hosts
 from vaegan_jax.training import run as runs
@@ -25,12 +26,18 @@ from vaegan_jax.training.writing import Writer
 
 
 def train(
-    config: RunConfig, run: Path | str | None = None, source: Source | None = None, console: Console | None = None
+    config: RunConfig,
+    run: Path | str | None = None,
+    source: Source | None = None,
+    held_out: Source | None = None,
+    console: Console | None = None,
 ) -> Path:
-    """Trains a new run and returns its folder: `run`, or the next under runs/. `source` stands in for `config.data`.
+    """Trains a new run and returns its folder: `run`, or the next under runs/.
 
-    Raises UserError for what the user can mend, and `Interrupted` and `Diverged` of `stopping`.
+    `source` stands in for `config.data`, and `held_out` for its test images, which a model with an encoder
+    reconstructs at the end. Raises UserError for what the user can mend; `Interrupted` and `Diverged` of `stopping`.
     """
+    config = replace(config, data=source.spec.name if source else located(config.data))
     devices = choose_devices(config)
     with hosts.watched():
         data, experiment, sha256 = _put_together(config, source)
@@ -38,22 +45,43 @@ def train(
         facts = {"spec": asdict(data.spec), "card": card, "examples": len(data), "data_sha256": sha256}
         named = None if run is None else Path(run)
         folder = Path(hosts.by_first(lambda: str(runs.create(named, config, facts))))
-        return _train(folder, experiment, data, devices, console)
+        return _train(folder, experiment, data, _held_out(config, source, held_out), devices, console)
 
 
 def resume(
-    run: Path | str, steps: int | None = None, source: Source | None = None, console: Console | None = None
+    run: Path | str,
+    steps: int | None = None,
+    data: str | None = None,
+    source: Source | None = None,
+    held_out: Source | None = None,
+    console: Console | None = None,
 ) -> Path:
-    """Goes on with a run, to `steps` rounds in total, exactly as if it had never stopped. Raises as `train` does."""
+    """Goes on with a run, to `steps` rounds in total, exactly as if it had never stopped.
+
+    `data` says where the same data are now, if they have moved; the rest, and what is raised, is as for `train`.
+    """
     folder = Path(run)
     config, record = runs.read_config(folder)
-    config = replace(config, steps=steps or config.steps)
+    config = replace(config, steps=steps or config.steps, data=located(data or config.data))
     devices = choose_devices(config)
     with hosts.watched():
-        data, experiment, sha256 = _put_together(config, source)
+        examples, experiment, sha256 = _put_together(config, source)
         told = f"{config.data} is not the data that {folder} was trained on: its sha256 differs"
         check(sha256 == record["data_sha256"], told)
-        return _train(folder, experiment, data, devices, console)
+        return _train(folder, experiment, examples, _held_out(config, source, held_out), devices, console)
+
+
+def _held_out(config: RunConfig, source: Source | None, held_out: Source | None) -> Callable[[], Source | None]:
+    """Gives the held-out images when they are needed; none where the data were handed over without any."""
+
+    def test() -> Source | None:
+        try:
+            return load(config.data, "test", config.image_size)
+        except UserError as error:
+            warnings.warn(f"no reconstructions are drawn: {error}", Caution, stacklevel=2)
+            return None
+
+    return test if source is None else lambda: held_out
 
 
 def _put_together(config: RunConfig, source: Source | None) -> tuple[Source, Experiment, str]:
@@ -68,13 +96,20 @@ def _put_together(config: RunConfig, source: Source | None) -> tuple[Source, Exp
     return data, experiment, sha256
 
 
-def _train(folder: Path, experiment: Experiment, source: Source, devices: list, console: Console | None) -> Path:
+def _train(
+    folder: Path,
+    experiment: Experiment,
+    source: Source,
+    held_out: Callable[[], Source | None],
+    devices: list,
+    console: Console | None,
+) -> Path:
     """From the newest checkpoint, or the beginning, to the end; everything that is opened is closed however it ends."""
     config, limit = experiment.config, experiment.config.training.rounds_per_dispatch
     with ExitStack() as stack:
         stack.enter_context(_told_plainly(folder))
         interrupted = stack.enter_context(signals())
-        writer = Writer(folder, experiment, source, console) if hosts.first() else None
+        writer = Writer(folder, experiment, source, held_out, console) if hosts.first() else None
         done = int(hosts.by_first(lambda: str(stack.enter_context(writer).restore())))
         lift = LIFTS[config.parallel](rounds(step_of(experiment), limit), devices)
         hosts.by_first(lambda: str(writer.begin(done, lift.collect, _plan(experiment, source, devices))))

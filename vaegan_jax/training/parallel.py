@@ -117,6 +117,8 @@ def choose_devices(config: RunConfig) -> list[jax.Device]:
     devices = jax.devices()
     if wanted > len(devices):
         limit = f", and {MOST_CPU_DEVICES} is the most that a CPU makes" if wanted > MOST_CPU_DEVICES else ""
+        if devices[0].platform == "cpu" and not limit:
+            limit = ": JAX has started with these; more can only be made in a new process"
         raise UserError(f"{wanted} devices asked for, but there are {len(devices)} ({devices[0].platform}){limit}")
     chosen = _evenly(devices, wanted or len(devices))
     divisible = config.batch_size % (len(chosen) * parts) == 0

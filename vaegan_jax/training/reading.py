@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from vaegan_jax.data import load
+from vaegan_jax.data import Source, load, located
 from vaegan_jax.data.augmentation import augmented_shape, middle
 from vaegan_jax.data.sources import DataSpec
 from vaegan_jax.errors import Caution, UserError, check
@@ -42,19 +42,31 @@ def read(run: Path | str) -> tuple[Experiment, State, int]:
 
 
 def sample(run: Path | str, count: int, seed: int | None = None) -> tuple[np.ndarray, str]:
-    """`count` images in [-1, 1], (count, height, width, channels), and with which weights they were made."""
+    """`count` images in [-1, 1], (count, height, width, channels), and with which weights they were made.
+
+    Raises UserError for a count below 1 or a seed out of range.
+    """
+    check(count > 0, f"count must be at least 1, not {count}")
+    check(seed is None or 0 <= seed < 2**32, f"seed must be in 0 .. 2^32 - 1, not {seed}")
     experiment, state, _ = read(run)
     params, stats, sampled_with = weights_for_sampling(experiment, state)
     return generate(experiment, params, stats, count, experiment.config.seed if seed is None else seed), sampled_with
 
 
-def reconstructions(run: Path | str, count: int = 64) -> tuple[np.ndarray, np.ndarray]:
-    """The first `count` images of the run's test split and their reconstructions, both in [-1, 1]."""
+def reconstructions(
+    run: Path | str, count: int = 64, data: str | None = None, source: Source | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first `count` images of the run's test split and their reconstructions, both in [-1, 1].
+
+    `data` says where the data are now, if they have moved; `source` stands in for their test split.
+    """
+    check(count > 0, f"count must be at least 1, not {count}")
     experiment, state, _ = read(run)
-    source = load(experiment.config.data, "test", experiment.config.image_size)
+    name = located(data or experiment.config.data)
+    source = source or load(name, "test", experiment.config.image_size)
     shape = augmented_shape(experiment.config.augmentation, source.spec.image_shape)
     trained = experiment.spec.image_shape
-    check(shape == trained, f"{experiment.config.data} has images of {shape}, but {run} was trained on {trained}")
+    check(shape == trained, f"{source.spec.name} has images of {shape}, but {run} was trained on {trained}")
     real = middle(images(source, np.arange(min(count, len(source)))), trained)
     return real, reconstruct(experiment, state, real)
 

@@ -73,12 +73,12 @@ def read_config(folder: Path) -> tuple[RunConfig, dict[str, Any]]:
         raise UserError(f"{path} is not a run's configuration: {error!r:.120}") from error
 
 
-def set_steps(folder: Path, steps: int) -> None:
-    """Notes a new total of rounds in config.json, so that whoever resumes next goes on to it."""
+def set_config(folder: Path, **changed: Any) -> None:
+    """Notes what has changed in config.json (a new total of rounds, say), so that whoever resumes next goes by it."""
     path = folder / "config.json"
     record = json.loads(path.read_text())
-    if record["config"]["steps"] != steps:
-        record["config"]["steps"] = steps
+    if record["config"] != (config := record["config"] | changed):
+        record["config"] = config
         write(path, json.dumps(record, indent=2) + "\n")
 
 

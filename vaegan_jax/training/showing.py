@@ -1,15 +1,15 @@
 """The pictures of a run: sample grids from fixed latents as it goes, and at its end beside the data and in motion."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from vaegan_jax.data import Source, load
+from vaegan_jax.data import Source
 from vaegan_jax.data.augmentation import middle
 from vaegan_jax.data.batches import fetch, order
 from vaegan_jax.data.sources import gather
-from vaegan_jax.errors import UserError
 from vaegan_jax.games import State
 from vaegan_jax.pictures import gif, grid, pairs, png, side_by_side
 from vaegan_jax.training.experiment import Experiment, generate, reconstruct, weights_for_sampling
@@ -19,9 +19,16 @@ from vaegan_jax.training.run import write
 class Pictures:
     """Draws into the folder of a run; made by the trainer alone."""
 
-    def __init__(self, folder: Path, experiment: Experiment, source: Source, done: int):
+    def __init__(
+        self,
+        folder: Path,
+        experiment: Experiment,
+        source: Source,
+        held_out: Callable[[], Source | None],
+        done: int,
+    ):
         """Cuts the sample grids back to those of rounds up to `done`."""
-        self._folder, self._experiment, self._source = folder, experiment, source
+        self._folder, self._experiment, self._source, self._held_out = folder, experiment, source, held_out
         for path in self._grids():
             if int(path.stem.removeprefix("step-")) > done:
                 path.unlink()
@@ -37,12 +44,12 @@ class Pictures:
         count = min(config.training.sample_count, len(self._source))
         chosen = order(config.seed, 0, len(self._source))[:count]
         real = middle(images(self._source, chosen), self._experiment.spec.image_shape)
-        made = {"samples": png(sheet), "beside data": png(side_by_side({"data": grid(real), "samples": sheet}))}
-        if hasattr(self._experiment.model, "reconstruct"):
-            made["reconstructions"] = png(reconstruction_pairs(self._experiment, state, self._held_out(), count))
+        made = {"samples": png(sheet), "beside_data": png(side_by_side({"data": grid(real), "samples": sheet}))}
+        if hasattr(self._experiment.model, "reconstruct") and (held_out := self._held_out()):
+            made["reconstructions"] = png(reconstruction_pairs(self._experiment, state, held_out, count))
         for title, content in made.items():
-            write(self._folder / f"{title.replace(' ', '_')}.png", content)
-        names = {title: f"{title.replace(' ', '_')}.png" for title in made}
+            write(self._folder / f"{title}.png", content)
+        names = {title: f"{title}.png" for title in made}
         if frames := [np.asarray(Image.open(path)) for path in self._grids()]:
             write(self._folder / "samples.gif", gif(frames))
             names["animation"] = "samples.gif"
@@ -55,13 +62,6 @@ class Pictures:
 
     def _grids(self) -> list[Path]:
         return sorted((self._folder / "samples").glob("step-*.png"))
-
-    def _held_out(self) -> Source:
-        """The test split, or what the trainer was handed where the data have no name."""
-        try:
-            return load(self._experiment.config.data, "test", self._experiment.config.image_size)
-        except UserError:
-            return self._source
 
 
 def images(source: Source, indices: np.ndarray) -> np.ndarray:

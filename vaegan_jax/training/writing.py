@@ -22,8 +22,16 @@ Metrics = Mapping[str, float]
 class Writer:
     """Holds the run's lock from the start to the end of a training; of several processes, the first one has it."""
 
-    def __init__(self, folder: Path, experiment: Experiment, source: Source, console: Console | None):
-        self.folder, self._experiment, self._source = folder, experiment, source
+    def __init__(
+        self,
+        folder: Path,
+        experiment: Experiment,
+        source: Source,
+        held_out: Callable[[], Source | None],
+        console: Console | None,
+    ):
+        """`held_out` gives the images to be reconstructed at the end, if there are any."""
+        self.folder, self._experiment, self._source, self._held_out = folder, experiment, source, held_out
         self.console = console or Console(highlight=False, soft_wrap=True)
         self._config = experiment.config
 
@@ -61,12 +69,12 @@ class Writer:
         self._collect = collect
         steps, experiment = self._config.steps, self._experiment
         check(done <= steps, f"{self.folder} is at round {done} already, beyond {steps}: ask for more")
-        runs.set_steps(self.folder, steps)
-        self._pictures = Pictures(self.folder, experiment, self._source, done)
+        runs.set_config(self.folder, steps=steps, data=self._config.data)
+        self._pictures = Pictures(self.folder, experiment, self._source, self._held_out, done)
         self._log = self._stack.enter_context(MetricsLog(self.folder, done))
         self.console.print(describe(experiment.game, experiment.schedule, self.state))
         self.console.print(f"run {self.folder}: {plan}", style="dim")
-        self._bar = self._stack.enter_context(Bar(self.console, done, steps))
+        self._bar = self._stack.enter_context(Bar(self.console, done, steps, experiment.images_per_round))
 
     def advance(self, done: int) -> None:
         """Moves the bar to round `done`."""
@@ -86,7 +94,7 @@ class Writer:
     def end(self, state: State, done: int) -> None:
         """Sees the last checkpoint onto the disk."""
         self._bar.stop()
-        if done > self._checkpoints.newest:  # a signal came between two stretches
+        if done > self._checkpoints.newest:  # a signal came between two stretches, or before the first
             self._checkpoints.save(done, self._collect(state))
         self._checkpoints.wait()
 
@@ -98,7 +106,7 @@ class Writer:
             "step": steps,
             "images": steps * self._experiment.images_per_round,
             "sampled_with": sampled_with,
-            "sha256": digest(flatten(state)),
+            "state_sha256": digest(flatten(state)),
             "metrics": self._log.last,
             "pictures": made,
         }

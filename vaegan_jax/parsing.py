@@ -1,0 +1,119 @@
+"""From the words of a command line to the call of a command, by tyro; what is wrong with them is told in one line."""
+
+import contextlib
+import difflib
+import functools
+import io
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import tyro
+
+from vaegan_jax.errors import UserError, unknown
+from vaegan_jax.models import MODELS
+from vaegan_jax.models.catalog import CATALOG
+
+Command = Callable[..., None]
+
+
+def parse(commands: dict[str, Command], words: Sequence[str]) -> Callable[[], None]:
+    """The command that the words ask for, ready to be called. Prints and exits (0) for --help.
+
+    Raises UserError, one line, for what cannot be understood, with the nearest name where one is unknown.
+    """
+    if words and not words[0].startswith("-") and words[0] not in commands:
+        raise unknown("command", words[0], commands)
+    if words[:1] == ["train"] and len(words) > 1 and not words[1].startswith("-"):
+        _check_model(words[1])
+    box = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(box), _wide({"-h", "--help"}.isdisjoint(words)):
+            return tyro.extras.subcommand_cli_from_dict(
+                {name: _later(command) for name, command in commands.items()},
+                prog="vaegan",
+                description="Variational autoencoders and generative adversarial networks in JAX.",
+                args=words,
+                config=(tyro.conf.CascadeSubcommandArgs,),
+            )
+    except SystemExit as exit:
+        if not exit.code:
+            raise
+        raise _told(box.getvalue(), commands, words) from None
+
+
+@contextlib.contextmanager
+def _wide(wanted: bool) -> Iterator[None]:
+    """Has tyro break no line, so that no word of it is torn."""
+    before = os.environ.get("COLUMNS")
+    if wanted:
+        os.environ["COLUMNS"] = "10000"
+    try:
+        yield
+    finally:
+        os.environ.pop("COLUMNS", None)
+        os.environ.update({"COLUMNS": before} if before is not None else {})
+
+
+def _later(command: Command) -> Callable[..., Callable[[], None]]:
+    """The command with the same signature and help, which returns the call in place of making it."""
+
+    @functools.wraps(command)
+    def later(*args, **named):
+        return functools.partial(command, *args, **named)
+
+    later.__annotations__ = command.__annotations__ | {"return": Callable[[], None]}
+    return later
+
+
+def _told(box: str, commands: Iterable[str], words: Sequence[str]) -> UserError:
+    """The one line for what tyro tells in a box of several."""
+    what, *hints = _sections(box)
+    where = " ".join(["vaegan", *[word for word in words[:1] if word in commands], "--help"])
+    if unrecognized := re.match(r"Unrecognized (or misplaced )?options: (.*)", what):
+        strange = re.split(r", | ", unrecognized[2])
+        flag = next((word for word in strange if word.startswith("-")), None)
+        if flag is None:
+            if words[0] == "train" and not set(words) & set(MODELS):
+                _check_model(strange[0])
+            return UserError(f"{strange[0]!r} is one word too many; see {where}")
+        known = set(re.findall(r"(?<![\w-])--[\w.-]+", " ".join(hints))) - {"--help"}
+        if flag in known:
+            return UserError(f"{flag} is an option of another model or command. See {where}")
+        near = difflib.get_close_matches(flag, sorted(known), n=1, cutoff=0)
+        return UserError(f"unknown option {flag}.{f' Did you mean {near[0]}?' if near else ''} See {where}")
+    for pattern, plain in PLAIN.items():
+        what = re.sub(pattern, plain, what)
+    return UserError(f"{what}; see {where}")
+
+
+def _sections(box: str) -> list[str]:
+    """The texts between the rules of a box; its title is in the frame, or, where that is of plain characters, first."""
+    sections: list[list[str]] = [[]]
+    for line in box.splitlines():
+        text = line.strip(" │|")
+        if text and set(text) <= {"─", "-"}:
+            sections.append([])
+        elif text and not text.startswith(("╭", "╰")):
+            sections[-1].append(text)
+    texts = [" ".join(section) for section in sections if section]
+    return texts if "╭" in box else texts[1:]
+
+
+PLAIN = {
+    r"Error parsing ": "",
+    r"invalid literal for int\(\) with base 10: (.*)": r"\1 is not a whole number",
+    r"could not convert string to float: (.*)": r"\1 is not a number",
+    r" Expected 1 values\.": "",
+    r" \(required\)": "",
+    r"\.$": "",
+}
+"""What Python and tyro say, as it is told to people."""
+
+
+def _check_model(word: str) -> None:
+    if word in MODELS:
+        return
+    if word in {row.name for row in CATALOG}:
+        raise UserError(f"model {word!r} is planned, not ready. There are: {', '.join(MODELS)}")
+    raise unknown("model", word, MODELS)
