@@ -96,13 +96,13 @@ class VAE(Peer):
         self.moves = {"vae": self.vae}
 
     def vae(self) -> torch.Tensor:
-        images = self.batch()
-        mean, log_variance = self.networks["encoder"](images).chunk(2, dim=1)
+        pixels = (self.batch() + 1) / 2
+        mean, log_variance = self.networks["encoder"](pixels).chunk(2, dim=1)
         z = mean + torch.exp(log_variance / 2) * torch.randn_like(mean)
-        logits, target = self.networks["decoder"](z), (images.flatten(1) + 1) / 2
+        logits, target = self.networks["decoder"](z), pixels.flatten(1)
         reconstruction = functional.binary_cross_entropy_with_logits(logits, target, reduction="sum")
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum()
-        loss = (reconstruction + kl) / len(images)
+        loss = (reconstruction + kl) / len(pixels)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
