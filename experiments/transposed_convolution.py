@@ -1,15 +1,16 @@
 """Draws the matrix of a transposed convolution beside the matrix of the convolution that it is the transpose of.
 
-    python experiments/transposed_convolution.py --output transposed_convolution.png
+    python experiments/transposed_convolution.py
 
 Claim: the convolution of a 4x4 image with a 3x3 kernel (stride 1, no padding, output 2x2) is a 4x16 matrix C, and
 `convolve_transposed` is the 16x4 matrix C^T: each row is a pixel of its 4x4 output, each column a pixel of its 2x2
 input. Every cell drawn is read off the library's functions, applied to one basis vector at a time, and the script
-stops if the two matrices are not each other's transpose. Any hardware, 5 s, a file of about 200 KB.
+stops if the two matrices are not each other's transpose. Writes figures/transposed_convolution.png. Any hardware, 5 s.
 """
 
 import argparse
 import math
+from pathlib import Path
 
 import jax.numpy as jnp
 import matplotlib
@@ -114,7 +115,8 @@ def figure() -> plt.Figure:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Draws the matrix of a transposed convolution.")
-    parser.add_argument("--output", default="transposed_convolution.png", metavar="FILE", help="(default: %(default)s)")
+    drawn = Path(__file__).parent / "figures" / "transposed_convolution.png"
+    parser.add_argument("--output", default=drawn, metavar="FILE", help="(default: %(default)s)")
     options = parser.parse_args()
     figure().savefig(options.output, dpi=110)
 

@@ -35,6 +35,12 @@ def test_the_lines_of_python_train_resume_sample_and_inspect(tmp_path):
     assert re.search(r"^[0-9a-f]{64} last weights$", done.stdout, flags=re.MULTILINE)
 
 
+def test_the_lines_of_python_show_data_and_list_models(tmp_path):
+    done = run(blocks("python")[2], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "sheet.png").is_file() and "Trouser" in done.stdout and "vae" in done.stdout
+
+
 def test_the_table_has_every_command_and_no_other():
     named = set(re.findall(r"^\| `vaegan (\w+)", TEXT, flags=re.MULTILINE))
     assert named == set(COMMANDS)
