@@ -1,7 +1,10 @@
 """What every test runs under: silent broadcasts between ranks are errors, shapes in public signatures are checked."""
 
+import contextlib
+
 import jax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -21,3 +24,36 @@ def compiled_quickly():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """The folder of compiled programs that all runs share."""
+    return tmp_path_factory.getbasetemp() / "compiled"
+
+
+@pytest.fixture(scope="session")
+def once(cache):
+    """`with once():` programs are compiled once for all runs; JAX has started, so that no test makes devices for
+    the others."""
+
+    @contextlib.contextmanager
+    def within():
+        jax.devices()
+        options = {"jax_compilation_cache_dir": str(cache), "jax_persistent_cache_min_compile_time_secs": 0}
+        before = {name: getattr(jax.config, name) for name in options}
+        for values in (options, before):
+            for name, value in values.items():
+                jax.config.update(name, value)
+            compilation_cache.reset_cache()
+            if values is options:
+                yield
+
+    return within
+
+
+@pytest.fixture(scope="module")
+def compiled_once(once):
+    """For tests of runs: `pytestmark = pytest.mark.usefixtures(...)`."""
+    with once():
+        yield

@@ -1,0 +1,70 @@
+"""A signal ends the round and saves, and the run goes on exactly as if it had never come."""
+
+import os
+import signal
+
+import pytest
+from commands import VAE, done, vaegan
+from runs import ONE, STEPS, UNEVEN, assert_same, facts, saved
+
+from vaegan_jax.training import writing
+
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
+
+def interrupt(monkeypatch, number, at, times=1):
+    """Sends this process the signal when round `at` is done, in the middle of a stretch."""
+    advance, sent = writing.Bar.advance, []
+
+    def advance_and_send(self, done):
+        advance(self, done)
+        while done >= at and len(sent) < times:
+            sent.append(done)
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(writing.Bar, "advance", advance_and_send)
+
+
+@pytest.mark.parametrize("number, code, at", [(signal.SIGINT, 130, 7), (signal.SIGTERM, 143, 11)])
+def test_a_signal_ends_the_round_saves_and_tells_how_to_go_on(number, code, at, whole, data, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        interrupt(patch, number, at)
+        outcome = vaegan("train", *VAE, *ONE, *UNEVEN, "--data", data, "--steps", STEPS, "--run", run)
+    reached = facts(run)["step"]
+    told = f"vaegan: stopped after round {reached} of {STEPS}, saved; to go on: vaegan resume {run}\n"
+    assert (outcome.code, outcome.err) == (code, told)
+    assert at <= reached < at + 4 and saved(run)[-1] == reached
+    assert signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
+    done("resume", run)
+    assert_same(run, whole(VAE, ONE))
+
+
+def test_a_signal_between_two_stretches_is_not_lost(whole, data, tmp_path, monkeypatch):
+    """It comes when the loop has just looked, and found that round 3 need not be saved."""
+    run, due = tmp_path / "run", writing.due
+
+    def due_and_send(interval, done, steps):
+        answer = due(interval, done, steps)
+        if (interval, done) == (5, 3):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return answer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writing, "due", due_and_send)
+        outcome = vaegan("train", *VAE, *ONE, *UNEVEN, "--data", data, "--steps", STEPS, "--run", run)
+    assert outcome.code == 143 and "stopped after round 3 of 20, saved" in outcome.err
+    assert facts(run)["step"] == 3
+    done("resume", run)
+    assert_same(run, whole(VAE, ONE))
+
+
+def test_the_second_ctrl_c_stops_at_once_and_loses_only_what_was_not_saved(whole, data, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        interrupt(patch, signal.SIGINT, 7, times=2)
+        outcome = vaegan("train", *VAE, *ONE, *UNEVEN, "--data", data, "--steps", STEPS, "--run", run)
+    assert (outcome.code, outcome.err) == (130, "vaegan: stopped\n")
+    assert facts(run)["step"] == 5
+    done("resume", run)
+    assert_same(run, whole(VAE, ONE))
