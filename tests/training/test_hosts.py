@@ -8,8 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import commands
 import numpy as np
 import pytest
+from commands import ended
 
 from vaegan_jax.errors import UserError
 from vaegan_jax.training import hosts
@@ -18,8 +20,8 @@ from vaegan_jax.training.checkpoint import Checkpoints
 VAE = ["vae", "--model.hidden-sizes", "16", "--model.latent-size", "4"]
 GAN = ["gan", "--model.width", "4", "--model.latent-size", "4"]
 SMALL = [
-    *("--batch-size", "8", "--devices", "2", "--training.rounds-per-dispatch", "4"),
-    *("--training.log-interval-steps", "5", "--training.sample-count", "4", "--training.sample-interval-steps", "0"),
+    *(*commands.SMALL, "--devices", "2"),
+    *("--training.log-interval-steps", "5", "--training.sample-interval-steps", "0"),
 ]
 ENVIRONMENT = os.environ | {"JAX_ENABLE_X64": "1", "JAX_PLATFORMS": "cpu", "PYTHONUNBUFFERED": "1"}
 ENVIRONMENT.pop("XLA_FLAGS", None)
@@ -38,10 +40,8 @@ def free_port():
         return found.getsockname()[1]
 
 
-def start(*words, cwd=None):
-    command = [sys.executable, "-m", "vaegan_jax", *map(str, words)]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=ENVIRONMENT, cwd=cwd)
+def start(*words):
+    return commands.start(*words, environment=ENVIRONMENT)
 
 
 def start_two(*words, own=((), ())):
@@ -51,18 +51,14 @@ def start_two(*words, own=((), ())):
     return [start(*words, *extra, *joined, "--process-id", index) for index, extra in enumerate(own)]
 
 
-def ended(processes, seconds=150):
+def outcomes(processes):
     """Exit codes, stderr and stdout of processes, by lines, without what gloo says of its connections."""
-    outcomes = []
+    told = []
     for process in processes:
-        try:
-            out, err = process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise
-        err, out = ([line for line in text.splitlines() if not line.startswith("[Gloo]")] for text in (err, out))
-        outcomes.append((process.returncode, err, out))
-    return outcomes
+        code, *texts = ended(process, seconds=150)
+        out, err = ([line for line in text.splitlines() if not line.startswith("[Gloo]")] for text in texts)
+        told.append((code, err, out))
+    return told
 
 
 def arrays(run):
@@ -94,9 +90,9 @@ CASES = [
 @pytest.mark.parametrize(("model", "lift"), CASES)
 def test_two_processes_follow_the_trajectory_of_one_in_float64(model, lift, data, tmp_path):
     words = ["train", *model, *SMALL, "--data", data, "--steps", 20, "--parallel", lift]
-    (code, err, _), *_ = ended([start(*words, "--run", tmp_path / "one")])
+    (code, err, _), *_ = outcomes([start(*words, "--run", tmp_path / "one")])
     assert (code, err) == (0, [])
-    first, second = ended(start_two(*words, "--run", tmp_path / "two"))
+    first, second = outcomes(start_two(*words, "--run", tmp_path / "two"))
     assert (first[:2], second[:2]) == ((0, []), (0, []))
     assert any("2 processes" in line for line in first[2]) and second[2] == []  # the first one tells, alone
     _, kept = arrays(tmp_path / "two")
@@ -109,13 +105,13 @@ def test_two_processes_follow_the_trajectory_of_one_in_float64(model, lift, data
 @pytest.mark.slow
 def test_a_run_of_two_processes_goes_on_in_one_and_the_other_way_round(data, tmp_path):
     words = [*VAE, *SMALL, "--data", data]
-    assert ended([start("train", *words, "--steps", 20, "--run", tmp_path / "whole")])[0][0] == 0
+    assert outcomes([start("train", *words, "--steps", 20, "--run", tmp_path / "whole")])[0][0] == 0
     for run, kinds in (("a", (1, 2, 1)), ("b", (2, 1, 2))):
         for part, count in enumerate(kinds, 1):
             steps = ["--steps", (7, 13, 20)[part - 1]]
             command = ["resume", tmp_path / run] if part > 1 else ["train", *words, "--run", tmp_path / run]
             processes = start_two(*command, *steps) if count == 2 else [start(*command, *steps)]
-            assert all(code == 0 for code, *_ in ended(processes))
+            assert all(code == 0 for code, *_ in outcomes(processes))
         assert_same_trajectory(tmp_path / run, tmp_path / "whole")
 
 
@@ -141,15 +137,15 @@ def test_the_death_of_one_process_ends_the_other_with_one_line_and_the_run_resum
     when_saved(tmp_path / "run", processes)
     processes[victim].kill()
     begun = time.monotonic()
-    (code, err, _) = ended(processes)[1 - victim]
+    (code, err, _) = outcomes(processes)[1 - victim]
     assert time.monotonic() - begun < 20
     told = f"vaegan: process {victim} has ended, so process {1 - victim} stops, too; resume the run on all"
     # When the first process dies JAX's own client notices as well, and may speak before us.
     assert err == [told] and code == hosts.LOST if victim == 1 else told in err or "another task died" in str(err)
     reached = saved(tmp_path / "run")[-1]
     steps = ["--steps", reached + 10]
-    assert all(code == 0 for code, *_ in ended(start_two("resume", tmp_path / "run", *steps)))
-    assert ended([start(*words[:-4], *steps, "--run", tmp_path / "one")])[0][0] == 0
+    assert all(code == 0 for code, *_ in outcomes(start_two("resume", tmp_path / "run", *steps)))
+    assert outcomes([start(*words[:-4], *steps, "--run", tmp_path / "one")])[0][0] == 0
     assert_same_trajectory(tmp_path / "run", tmp_path / "one")
 
 
@@ -160,7 +156,7 @@ def test_a_signal_to_either_process_saves_and_ends_both(data, tmp_path):
     when_saved(tmp_path / "run", processes)
     processes[1].send_signal(signal.SIGTERM)
     told = f"saved; to go on: vaegan resume {tmp_path / 'run'}"
-    for code, (line,), _ in ended(processes):
+    for code, (line,), _ in outcomes(processes):
         assert code == 143 and line.startswith("vaegan: stopped after round ") and line.endswith(told)
 
 
@@ -170,17 +166,17 @@ def test_what_is_wrong_in_one_process_is_told_by_both(data, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("")
     exists = f"{tmp_path / 'full'} exists already (choose another)"
-    for code, err, _ in ended(start_two(*words, "--run", tmp_path / "full")):
+    for code, err, _ in outcomes(start_two(*words, "--run", tmp_path / "full")):
         assert (code, err) == (2, [f"vaegan: error: {exists}"])
 
     other = start_two("train", *SMALL, "--data", data, "--steps", 5, "--run", tmp_path / "run", own=(VAE, GAN))
-    for code, (line,), _ in ended(other):
+    for code, (line,), _ in outcomes(other):
         assert code == 2 and line.startswith("vaegan: error: process 1 has model.")
         assert line.endswith("start them all alike") and not (tmp_path / "run").exists()
 
     missing = tmp_path / "missing.npz"
     gone = start_two(*words[:-4], "--steps", 5, "--run", tmp_path / "run", own=(["--data", data], ["--data", missing]))
-    for code, err, _ in ended(gone):
+    for code, err, _ in outcomes(gone):
         assert (code, len(err)) == (2, 1) and f"process 1: there is no file {missing}" in err[0]
 
 
