@@ -1,38 +1,12 @@
-"""Raw files for the tests of builders, and the command line as a function."""
+"""Raw files for the tests of builders, and what was made of them."""
 
-import contextlib
 import gzip
-import io
-import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from vaegan_jax import cli
-
-
-def vaegan(*words):
-    """Runs a command in this process: (exit code, stdout, stderr)."""
-    out, err, code, before = io.StringIO(), io.StringIO(), 0, sys.argv
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        sys.argv = ["vaegan", *map(str, words)]
-        try:
-            cli.main()
-        except SystemExit as exit:
-            code = exit.code or 0
-        finally:
-            sys.argv = before
-    return code, out.getvalue(), err.getvalue()
-
-
-def refused(*words):
-    """The one line in which a command is refused with exit code 2."""
-    code, _, err = vaegan(*words)
-    assert code == 2, (code, err)
-    (line,) = err.strip().splitlines()
-    assert line.startswith("vaegan: error: ") and len(line) < 500
-    return line
+from vaegan_jax.data import gather, load
 
 
 def pixels(count=20, height=7, width=5, channels=1, seed=0):
@@ -79,3 +53,9 @@ def picture_folder(folder: Path, classes=("cat", "dog"), count=12, **sizes):
 def left(folder: Path):
     """All files in a folder."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*")) if folder.exists() else []
+
+
+def everything(name, split, size=0):
+    """All leaves of a split."""
+    source = load(name, split, size)
+    return gather(source, np.arange(len(source)))

@@ -1,47 +1,23 @@
-"""A set is prepared wholly or not at all; what is prepared is read right, from the catalog of TFDS too."""
+"""A set is prepared wholly or not at all, and what has changed since is told."""
 
 import json
-import os
-import pickle
 import shutil
 import signal
-import subprocess
-import sys
-import threading
 import time
 
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
-from made_up import idx_folder, left, picture_folder, pixels, refused, vaegan
+from commands import ended, refused, start, vaegan
+from made_up import idx_folder, left, picture_folder, pixels
 
-from vaegan_jax.data import DataSpec, cards, gather, load, require
+from vaegan_jax.data import cards, load
 from vaegan_jax.data.builders import KNOWN
-from vaegan_jax.data.images import png_file
 from vaegan_jax.data.locating import INFO, ours
 from vaegan_jax.data.preparing import SCRATCH, prepare
-from vaegan_jax.data.sources import ArraySource, encode_caption
+from vaegan_jax.data.sources import ArraySource
 from vaegan_jax.errors import UserError
 
-
-@pytest.fixture(autouse=True)
-def data(tmp_path, monkeypatch):
-    """The data folder, which is not there yet."""
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def mine(tmp_path):
-    """A prepared set: its folder."""
-    return prepare("idx_images/mine", idx_folder(tmp_path / "raw"))[0]
-
-
-def alone(code, **environment):
-    """Runs code in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | environment, timeout=120
-    )
+pytestmark = pytest.mark.usefixtures("data")
 
 
 # All or nothing
@@ -49,15 +25,14 @@ def alone(code, **environment):
 
 def test_preparing_killed_at_any_moment_leaves_nothing_readable_and_is_swept_away_by_the_next(tmp_path, data):
     folder = picture_folder(tmp_path / "raw", count=1500, height=64, width=64)
-    command = [sys.executable, "-m", "vaegan_jax", "data", "prepare", "image_folder/mine", "--from", str(folder)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = start("data", "prepare", "image_folder/mine", "--from", folder)
     deadline = time.monotonic() + 60
     while not (data / SCRATCH / "image_folder").exists() and time.monotonic() < deadline:
         time.sleep(0.002)
     time.sleep(0.1)
     assert "another `vaegan data prepare` is at work" in refused("data", "prepare", "idx_images/x", "--from", folder)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    assert ended(process).code == -signal.SIGKILL
     assert left(data)[0] == SCRATCH and not (data / "image_folder").exists()
     with pytest.raises(UserError, match="image_folder/mine is not prepared"):
         load("image_folder/mine", "train")
@@ -193,242 +168,3 @@ def test_a_card_tells_what_was_measured(mine, tmp_path):
     plain = ArraySource({"image": pixels(20), "label": np.arange(20) % 3})
     measured = cards.measure(plain.example(index) for index in range(20))
     assert measured["sha256"] == card["splits"]["train"]["sha256"] == load("idx_images/mine", "train").sha256
-
-
-# Reading
-
-
-def test_many_threads_and_a_pickled_copy_read_the_same(mine):
-    source = load("idx_images/mine", "train")
-    right, indices = gather(source, np.arange(20)), np.arange(400).reshape(4, 100) % 20
-    found = [None] * 8
-
-    def read(at):
-        found[at] = gather(source, indices)["image"]
-
-    threads = [threading.Thread(target=read, args=(at,)) for at in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for images in [*found, gather(pickle.loads(pickle.dumps(source)), indices)["image"]]:
-        np.testing.assert_array_equal(images, right["image"][indices])
-
-
-def test_splits_and_sizes_have_their_own_checksum(mine):
-    sums = [load("idx_images/mine", split, size).sha256 for split in ("train", "test") for size in (0, 4)]
-    assert len(set(sums)) == 4
-
-
-def test_a_prepared_folder_is_read_by_its_path(mine):
-    assert len(load(str(mine), "train")) == 20
-    assert str(mine) in refused("data", "show", mine.parent)
-
-
-def test_tensorflow_is_never_imported_and_tfds_only_for_prepared_sets(mine):
-    code = """
-import sys
-from vaegan_jax.data import load
-load("fashion_mnist_small", "train")
-assert not {"tensorflow_datasets", "grain"} & set(sys.modules)
-from vaegan_jax.data.preparing import prepare
-from pathlib import Path
-prepare("idx_images/again", Path(RAW))
-load("idx_images/again", "train").example(0)
-assert "tensorflow" not in sys.modules
-""".replace("RAW", repr(str(mine.parents[3] / "raw")))
-    done = alone(code)
-    assert done.returncode == 0, done.stderr
-
-
-def test_without_tfds_the_rest_works_and_prepared_sets_say_what_to_install(mine):
-    code = """
-import sys
-sys.modules.update(tensorflow_datasets=None, grain=None)
-from vaegan_jax.data import load
-from vaegan_jax.errors import UserError
-load("fashion_mnist_small", "train")
-for name in ("idx_images/mine", "unknown"):
-    try:
-        load(name, "train")
-    except UserError as error:
-        print(error)
-"""
-    first, second = alone(code).stdout.splitlines()
-    assert "pip install tensorflow-datasets" in first and "unknown data set 'unknown'" in second
-
-
-# The catalog of TFDS
-
-
-class MadeUpFaces(tfds.core.GeneratorBasedBuilder):
-    """As CelebA is: attributes, no test split but a validation one, or none."""
-
-    VERSION = tfds.core.Version("2.0.1")
-    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name, description=name) for name in ("whole", "valid", "hungry")]
-
-    def _info(self):
-        features = {
-            "image": tfds.features.Image(encoding_format="png"),
-            "attributes": {"Smiling": np.bool_, "Hair": tfds.features.ClassLabel(names=["dark", "fair", "none"])},
-            "caption": tfds.features.Text(),
-            "landmarks": {"nose": np.int64},
-        }
-        return tfds.core.DatasetInfo(
-            builder=self, features=tfds.features.FeaturesDict(features), disable_shuffling=True
-        )
-
-    def _split_generators(self, dl_manager):
-        if self.builder_config.name == "hungry":
-            import tensorflow  # noqa: F401
-        splits = ["train"] + ["validation"] * (self.builder_config.name == "valid")
-        return {split: self._generate_examples() for split in splits}
-
-    def _generate_examples(self):
-        for index, image in enumerate(pixels(30, channels=3)):
-            attributes = {"Smiling": index % 2 == 0, "Hair": index % 3}
-            yield (
-                index,
-                {"image": png_file(image), "attributes": attributes, "caption": "é" * index, "landmarks": {"nose": 1}},
-            )
-
-
-def test_a_set_of_the_catalog_is_prepared_by_its_name_and_its_last_tenth_held_out(data):
-    folder, made = prepare("made_up_faces/whole")
-    assert made and folder == data / "made_up_faces" / "whole" / "2.0.1" and left(data)[0] == "made_up_faces"
-    train, test = (load("made_up_faces/whole", split) for split in ("train", "test"))
-    assert (len(train), len(test), train.spec.classes) == (27, 3, 0)
-    assert train.spec.attributes == (("Hair", 3), ("Smiling", 2)) and train.spec.caption_length == 58
-    leaves = gather(test, np.arange(3))
-    np.testing.assert_array_equal(leaves["image"], pixels(30, channels=3)[27:])
-    assert leaves["attributes"].tolist() == [[0, 0], [1, 1], [2, 0]]
-    assert bytes(leaves["caption"][0]).rstrip(b"\0").decode() == "é" * 27
-    assert prepare("made_up_faces/whole") == (folder, False)
-
-
-def test_a_validation_split_stands_in_for_the_test_and_a_set_without_a_card_is_read(data):
-    folder, _ = prepare("made_up_faces/valid")
-    (folder / "card.json").unlink()
-    assert [len(load("made_up_faces/valid", split)) for split in ("train", "test")] == [30, 30]
-    assert load("made_up_faces:2.0.1", "test").spec.image_shape == (7, 5, 3)
-    code, out, _ = vaegan("data", "show", "made_up_faces/valid", "--output", data / "sheet.png")
-    assert code == 0 and "train sha256" in out
-
-
-def test_a_set_that_needs_tensorflow_says_what_to_install(data):
-    line = refused("data", "prepare", "made_up_faces/hungry")
-    assert "needs TensorFlow" in line and "pip install 'vaegan_jax[prepare]'" in line
-    assert not data.exists()
-
-
-def test_a_configuration_that_does_not_exist_is_told(data):
-    assert "made_up_faces/nowhere cannot be prepared" in refused("data", "prepare", "made_up_faces/nowhere")
-    assert not data.exists()
-
-
-def test_files_of_plain_tfds_that_cannot_be_read_at_random_are_refused(mine):
-    info = json.loads((mine / INFO).read_text())
-    (mine / "card.json").unlink()
-    (mine / INFO).write_text(json.dumps(info | {"fileFormat": "tfrecord"}))
-    for path in mine.glob("*array_record*"):
-        path.rename(mine / path.name.replace("array_record", "tfrecord"))
-    assert "tfrecord files, which cannot be read at random" in refused("train", "--data", "idx_images/mine")
-
-
-# Labels, attributes and captions
-
-
-def test_arrays_have_attributes_and_captions(tmp_path):
-    image, attributes = pixels(20), np.stack([np.arange(20) % 2, np.arange(20) % 7], 1)
-    source = ArraySource({"image": image, "attributes": attributes, "caption": ["ab", "é"] * 10})
-    assert source.spec.attributes == (("attribute_0", 2), ("attribute_1", 7)) and source.spec.caption_length == 2
-    example = source.example(1)
-    assert example["attributes"].tolist() == [1, 1] and bytes(example["caption"]) == "é".encode()
-    named = ArraySource({"image": image, "attributes": attributes}, attributes=(("even", 2), ("day", 7)))
-    assert named.part(slice(3)).spec.attributes == (("even", 2), ("day", 7))
-    np.savez(
-        tmp_path / "a.npz", train_image=image, test_image=image, train_caption=["a"] * 20, test_caption=["abc"] * 20
-    )
-    assert load(str(tmp_path / "a.npz"), "train").spec.caption_length == 3
-
-
-@pytest.mark.parametrize(
-    "arrays, told",
-    [
-        ({"attributes": np.zeros(20, int)}, "attributes have shape (20,)"),
-        ({"attributes": np.zeros((19, 2), int)}, "attributes have shape (19, 2)"),
-        ({"attributes": np.full((20, 2), -1)}, "attribute attribute_0: the label of image 0 is -1"),
-        ({"attributes": np.zeros((20, 2))}, "labels have dtype float64"),
-        ({"caption": np.zeros(20)}, "captions have dtype float64"),
-        ({"caption": ["a"] * 19}, "shape (19,)"),
-    ],
-)
-def test_wrong_attributes_and_captions_are_told_in_one_line(arrays, told):
-    with pytest.raises(UserError) as caught:
-        ArraySource({"image": pixels(20), **arrays}, "mine")
-    assert told in str(caught.value) and "\n" not in str(caught.value)
-
-
-def test_a_caption_is_cut_at_the_border_of_a_character():
-    assert bytes(encode_caption("aéé".encode(), 4)) == "aé\0".encode()
-    assert bytes(encode_caption(b"ab", 4)) == b"ab\0\0"
-
-
-def test_a_model_that_needs_what_the_data_lack_says_so():
-    spec = DataSpec("mine", (8, 8, 1), classes=3)
-    require(spec, "label", "the conditional GAN")
-    for leaf, word in (("attributes", "attributes"), ("caption", "captions")):
-        with pytest.raises(UserError, match=f"the conditional GAN needs {word}, and mine has none"):
-            require(spec, leaf, "the conditional GAN")
-    with pytest.raises(UserError, match="needs labels"):
-        require(DataSpec("mine", (8, 8, 1)), "label", "it")
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_any_source_is_resized_when_it_is_loaded(dtype, tmp_path):
-    image = pixels(20, 12, 8, 3) if dtype == np.uint8 else (pixels(20, 12, 8, 3) / 127.5 - 1).astype(np.float32)
-    np.savez(tmp_path / "a.npz", image=image)
-    for size in (4, 8, 16):
-        resized = gather(load(str(tmp_path / "a.npz"), "train", size), np.arange(18))["image"]
-        assert resized.shape == (18, size, size, 3) and resized.dtype == dtype
-        assert dtype == np.uint8 or np.abs(resized).max() <= 1
-    same = load(str(tmp_path / "a.npz"), "train", 8).arrays["image"]
-    np.testing.assert_array_equal(same, image[:18, 2:10])  # the middle, not one pixel changed
-    assert load("fashion_mnist_small", "test", 32).spec.image_shape == (32, 32, 1)
-
-
-# The whole sets, where they are prepared
-
-
-def known_or_skip(name, monkeypatch):
-    monkeypatch.undo()  # the data folder of this machine
-    if not (ours(name).folder / INFO).is_file():
-        pytest.skip(f"{name} is not prepared here: python experiments/fetch_data.py {name}")
-    return load(name, "train"), load(name, "test")
-
-
-@pytest.mark.parametrize("name", [known.name for known in KNOWN.values() if known.packages])
-def test_a_known_set_is_what_is_stated_of_it(name, monkeypatch):
-    known, splits = KNOWN[name], known_or_skip(name, monkeypatch)
-    assert [len(split) for split in splits] == [known.train, known.test]
-    assert splits[0].spec.image_shape == known.image_shape
-    assert abs(splits[0].card["mean"] - known.mean) < known.tolerance
-
-
-def test_the_first_digits_of_mnist_are_the_well_known_ones(monkeypatch):
-    train, test = known_or_skip("mnist", monkeypatch)
-    assert gather(train, np.arange(10))["label"].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
-    assert gather(test, np.arange(10))["label"].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
-
-
-def test_the_embedded_clothes_are_among_all_of_them(monkeypatch):
-    train, _ = known_or_skip("fashion_mnist", monkeypatch)
-    some = load("fashion_mnist_small", "train")
-    first = gather(train, np.arange(2000))["image"]
-    assert {image.tobytes() for image in some.arrays["image"][:1500]} <= {image.tobytes() for image in first}
-
-
-def test_no_font_is_in_both_splits(monkeypatch):
-    train, test = known_or_skip("glyphs", monkeypatch)
-    fonts = [set(gather(split, np.arange(0, len(split), 7))["attributes"][:, 0].tolist()) for split in (train, test)]
-    assert not fonts[0] & fonts[1] and len(fonts[0] | fonts[1]) == train.spec.attributes[0][1]
