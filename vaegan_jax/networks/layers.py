@@ -65,8 +65,8 @@ class BatchNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*b c"], train: bool) -> Float[Array, "*b c"]:
         shape, axes = x.shape[-1:], tuple(range(x.ndim - 1))
-        running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
-        running_variance = self.variable("batch_stats", "variance", jnp.ones, shape, jnp.float32)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
+        running_variance = self.variable("batch_stats", "variance", jnp.ones, shape)
         scale, bias = self.param("scale", self.scale_init, shape), self.param("bias", nn.initializers.zeros, shape)
         mean, variance = running_mean.value, running_variance.value
         if train:
