@@ -48,6 +48,7 @@ def through_epochs(
     source: Source,
     epochs: list[int],
     look: Callable[[Path], dict[str, Any]],
+    held_out: Source | None = None,
 ) -> list[dict[str, Any]]:
     """Trains to the end of each epoch in turn and looks at the run there; returns what was seen, a row an epoch.
 
@@ -58,7 +59,10 @@ def through_epochs(
         seen, steps = run / f"epoch-{epoch:03d}.json", rounds_of(config, source, epoch)
         if not seen.exists():
             try:
-                resume(run, steps, source) if run.exists() else train(replace(config, steps=steps), run, source)
+                if run.exists():
+                    resume(run, steps, source=source, held_out=held_out)
+                else:
+                    train(replace(config, steps=steps), run, source, held_out)
             except Interrupted:
                 raise SystemExit(f"stopped and saved in {run}; to go on, give the same command again") from None
             write(seen, json.dumps({"epoch": epoch, "step": steps, **look(run)}, indent=1) + "\n")

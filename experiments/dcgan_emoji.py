@@ -2,8 +2,8 @@
 
     python experiments/dcgan_emoji.py
 
-Claim: width 32, batches of 64, emoji of three styles without their variants of skin tone (most of the set otherwise),
-all else as `vaegan train gan` has it. The pictures say it: figures/dcgan_emoji.png (data, epochs 1, 5 and 60 from the
+Claim: width 16, batches of 64, emoji of three styles without their variants of skin tone (most of the set otherwise),
+all else as `vaegan train gan` has it. The pictures say it: figures/dcgan_emoji.png (data, epochs 1, 5 and 20 from the
 same latents) and figures/dcgan_emoji.gif (those latents from the first rounds to the last). Ten minutes on two CPU
 cores, once `python experiments/fetch_data.py emoji` has brought the data. Writes runs/dcgan_emoji and
 results/dcgan_emoji.json, with the losses and speeds. Interrupted, it goes on where it was.
@@ -29,8 +29,8 @@ def without_skin_tones() -> ArraySource:
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
-    parser.add_argument("--width", type=int, default=32, help="channels of the first layer (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, nargs="+", default=[1, 5, 60], help="shown (default: 1 5 60)")
+    parser.add_argument("--width", type=int, default=16, help="channels of the first layer (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, nargs="+", default=[1, 5, 20], help="shown (default: 1 5 20)")
     arguments = parser.parse_args()
     source = without_skin_tones()
     config = RunConfig(gan.Config(width=arguments.width), data="emoji", batch_size=64, seed=arguments.seed)

@@ -1,15 +1,18 @@
-"""Training is as fast as PyTorch's on a CPU, and faster for small networks: images a second of both, in turns.
+"""Training beside PyTorch on a CPU: images a second of both, in turns.
 
     python experiments/throughput.py
 
-Claim: on two CPU cores the library's training step, whole, as `vaegan train` runs it (data on the device, `--parallel
+Aim: on two CPU cores the library's training step, whole, as `vaegan train` runs it (data on the device, `--parallel
 sharded`, averages, norms of gradients, the check for NaN), gives at least 1.5 times the images a second of an eager
 PyTorch for the VAE of dense layers (784-500-20, batches of 128), and at least as many for a DCGAN (32x32x3, batches of
-64). `torch_peers.py` has the peers: the same layers, losses, Adam and moves, checked with the same weights; "tuned" is
-PyTorch with its fused Adam and channels-last images. All contenders take turns; what counts is the median of the
-ratios of neighbors. Compile times are told apart. Then each player's move alone, and each layer, forward, both
-gradients and the gradient of a gradient penalty, say where the time goes. About 10 minutes; writes
-results/throughput.json. Interrupted, it goes on where it was (runs/throughput). PyTorch: pip install '.[peers]'
+64). Measured: 1.64 and 1.11 times by the median of the ratios of neighboring turns, but on a machine that others used,
+too, which slows PyTorch more; by each one's fastest turn, which is the fairer number then, 1.27 and 1.04 times. So the
+first bar is not safely met: five products of matrices take 2.8 of 4.8 ms, and no less in PyTorch.
+
+`torch_peers.py` has the peers: the same layers, losses, Adam and moves, checked with the same weights; "tuned" is
+PyTorch with its fused Adam and channels-last images. Compile times are told apart. Then each player's move alone, and
+each layer, forward, both gradients and the gradient of a gradient penalty, say where the time goes. About 10 minutes;
+writes results/throughput.json. Interrupted, it goes on where it was (runs/throughput). PyTorch: pip install '.[peers]'
 """
 
 import json
@@ -53,10 +56,9 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "vae 784-500-20, batch 128": Case(vae.Config(latent_size=20, hidden_sizes=(500,)), 28, 1, 128, 24, 1.5),
-    "vae 784-512-512-10, batch 128": Case(vae.Config(), 28, 1, 128, 16, 1.5),
-    "dcgan 32x32x3, width 64, batch 64": Case(gan.Config(), 32, 3, 64, 2, 1.0),
-    "dcgan 28x28x1, width 64, batch 128": Case(gan.Config(), 28, 1, 128, 2, 1.0),
+    "vae 784-500-20, batch 128": Case(vae.Config(latent_size=20, hidden_sizes=(500,)), 28, 1, 128, 16, 1.5),
+    "vae 784-512-512-10, batch 128": Case(vae.Config(), 28, 1, 128, 12, 1.5),
+    "dcgan 32x32x3, width 64, batch 64": Case(gan.Config(), 32, 3, 64, 1, 1.0),
 }
 DENSE = [(784, 500), (500, 40), (20, 500), (500, 784), (100, 4096)]
 
@@ -174,6 +176,7 @@ def measure(case: Case, turns: int) -> dict[str, Any]:
     return {
         "images_per_second": {name: round(seen / statistics.median(taken)) for name, taken in times.items()},
         "ratio": {name: statistics.median(values) for name, values in ratios.items()},
+        "ratio_of_fastest": {name: min(times[name]) / min(times["library"]) for name in theirs},
         "ratio_range": {name: (min(values), max(values)) for name, values in ratios.items()},
         "bar": case.bar,
         "first_call_seconds": first_seconds,
@@ -237,9 +240,9 @@ def show(name: str, row: dict[str, Any]) -> None:
     speeds = "  ".join(f"{who} {speed:,}" for who, speed in row["images_per_second"].items())
     ratio, (low, high) = row["ratio"]["torch"], row["ratio_range"]["torch"]
     print(f"{name}\n  images/s: {speeds}")
-    print(
-        f"  {ratio:.2f}x PyTorch ({low:.2f} to {high:.2f}; bar {row['bar']}), tuned {row['ratio']['torch, tuned']:.2f}x"
-    )
+    tuned = row["ratio"]["torch, tuned"]
+    print(f"  {ratio:.2f}x PyTorch ({low:.2f} to {high:.2f}; bar {row['bar']}), {tuned:.2f}x PyTorch tuned")
+    print(f"  fastest turns: { {who: round(times, 2) for who, times in row['ratio_of_fastest'].items()} }")
     print(f"  first call, s: { {who: round(seconds, 1) for who, seconds in row['first_call_seconds'].items()} }")
     for move, times in row["moves_ms"].items():
         print(f"  {move}, ms: { {who: round(ms, 1) for who, ms in times.items()} }", flush=True)
@@ -247,7 +250,7 @@ def show(name: str, row: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = options(__doc__)
-    parser.add_argument("--turns", type=int, default=11, help="turns of each contender (default: %(default)s)")
+    parser.add_argument("--turns", type=int, default=9, help="turns of each contender (default: %(default)s)")
     arguments = parser.parse_args()
     try:
         import torch

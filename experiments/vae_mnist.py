@@ -13,7 +13,6 @@ Two minutes a seed on two CPU cores, once `python experiments/fetch_data.py mnis
 runs/vae_mnist_SEED, results/vae_mnist.json and figures/vae_mnist.png. Interrupted, it goes on where it was.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -76,14 +75,14 @@ def test_elbo(test: ArraySource, run: Path) -> dict[str, Any]:
     }
 
 
-def of_seed(seed: int, folder: Path, train: ArraySource, look: Callable[[Path], dict]) -> tuple[list[dict], RunConfig]:
+def of_seed(seed: int, folder: Path, train: ArraySource, test: ArraySource) -> tuple[list[dict], RunConfig]:
     """The rows of one seed, one for each epoch in `BARS`."""
     training = TrainingConfig(
         rounds_per_dispatch=32, log_interval_steps=160, sample_interval_steps=0, checkpoint_interval_steps=2000
     )
     model = vae.Config(latent_size=20, hidden_sizes=(500,))
     config = RunConfig(model, data="mnist", batch_size=128, seed=seed, training=training)
-    rows = through_epochs(config, folder, train, list(BARS), look)
+    rows = through_epochs(config, folder, train, list(BARS), partial(test_elbo, test), test)
     speed = np.median([row["images_per_second"] for row in read_metrics(folder)])
     for row in rows:
         print(f"seed {seed}, epoch {row['epoch']:2d}: {row['nats']:.2f} nats, at most {BARS[row['epoch']]}", flush=True)
@@ -110,7 +109,7 @@ def main() -> None:
     rows = []
     for seed in arguments.seeds:
         run = arguments.runs / f"vae_mnist_{seed}"
-        more, config = of_seed(seed, run, train, partial(test_elbo, test))
+        more, config = of_seed(seed, run, train, test)
         rows += more
     draw(arguments.runs / f"vae_mnist_{arguments.seeds[0]}", test)
     summary = []
