@@ -139,7 +139,7 @@ def test_the_death_of_one_process_ends_the_other_with_one_line_and_the_run_resum
     begun = time.monotonic()
     (code, err, _) = outcomes(processes)[1 - victim]
     assert time.monotonic() - begun < 20
-    told = f"vaegan: process {victim} has ended, so process {1 - victim} stops, too; resume the run on all"
+    told = f"vaegan: process {victim} has ended, so process {1 - victim} stops, too; what was saved can be resumed"
     # When the first process dies JAX's own client notices as well, and may speak before us.
     assert err == [told] and code == hosts.LOST if victim == 1 else told in err or "another task died" in str(err)
     reached = saved(tmp_path / "run")[-1]
@@ -173,6 +173,13 @@ def test_what_is_wrong_in_one_process_is_told_by_both(data, tmp_path):
     for code, (line,), _ in outcomes(other):
         assert code == 2 and line.startswith("vaegan: error: process 1 has model.")
         assert line.endswith("start them all alike") and not (tmp_path / "run").exists()
+
+    for name, values in (("batch_size", (8, 7)), ("devices", (2, 4)), ("seed", (0, 1))):
+        own = [[f"--{name.replace('_', '-')}", value] for value in values]
+        told = f"process 1 has {name} {values[1]}, process 0 has {values[0]}: start them all alike"
+        several = ["train", *VAE, "--data", data, "--run", tmp_path / "run"]
+        for code, err, _ in outcomes(start_two(*several, own=own)):
+            assert (code, err) == (2, [f"vaegan: error: {told}"])
 
     missing = tmp_path / "missing.npz"
     gone = start_two(*words[:-4], "--steps", 5, "--run", tmp_path / "run", own=(["--data", data], ["--data", missing]))
@@ -217,5 +224,5 @@ def test_a_process_alone_agrees_with_itself():
     assert hosts.everywhere(lambda: "word") == ["word"] and hosts.by_first(lambda: "word") == "word"
     assert hosts.agreed(lambda: 3) == 3 and hosts.union([2]) == [2]
     hosts.check_alike({"batch_size": 8})
-    with hosts.joined(), hosts.watched():
+    with hosts.joined():
         pass

@@ -5,6 +5,7 @@ process finds wrong ends all of them with the same line (`everywhere`), and so d
 """
 
 import contextlib
+import itertools
 import json
 import os
 import socket
@@ -18,6 +19,7 @@ import jax
 import numpy as np
 
 from vaegan_jax.errors import UserError, check
+from vaegan_jax.training.stopping import Diverged, Interrupted
 
 CONNECT_SECONDS = 30
 """How long a process waits for the connections that tell of the death of another."""
@@ -27,27 +29,28 @@ HEARTBEAT_SECONDS = 100
 """After this long without a sign of life a machine counts as lost; a process that dies is noticed at once."""
 GRACE_SECONDS = 2
 """What a process is given to end by itself when another one has; all end together when they agree to."""
+WAIT = 24 * 60 * 60 * 1000
+"""How long, in milliseconds, a process waits for what another one has to tell; longer than any preparation takes."""
 LOST = 4
 """Exit code of a process that ends because another one did."""
 
 
 Result = TypeVar("Result")
-_expected, _address = 1, ""
-
-
-def expected() -> int:
-    """Processes that are to train together, as far as is known before JAX has started its devices."""
-    return _expected
 
 
 def process_count() -> int:
     """Processes that train together; 1 unless they have `joined`. Does not start JAX's devices."""
-    return jax.process_count() if jax.distributed.is_initialized() else 1
+    return _service().num_processes if jax.distributed.is_initialized() else 1
+
+
+def process_index() -> int:
+    """Which of them this is. Does not start JAX's devices."""
+    return _service().process_id if jax.distributed.is_initialized() else 0
 
 
 def first() -> bool:
     """Whether this is the process that writes."""
-    return process_count() == 1 or jax.process_index() == 0
+    return process_index() == 0
 
 
 @contextlib.contextmanager
@@ -61,7 +64,6 @@ def joined(
     arguments that make no sense; where not all have come after `seconds`, says so and ends the process (exit code 2),
     because JAX's own client would abort it.
     """
-    global _expected, _address
     if coordinator is None:
         alone = count in (None, 1) and index in (None, 0)
         check(alone, "--process-count and --process-id need --coordinator HOST:PORT, the address of the first process")
@@ -79,21 +81,21 @@ def joined(
         raise UserError(f"cannot join the other processes at {coordinator}: {reason}") from error
     finally:
         late.cancel()
-    _expected, _address = count or 1, coordinator.rpartition(":")[0]
-    yield
+    with _watched(socket.gethostname() if coordinator == "auto" else coordinator.rpartition(":")[0]):
+        yield
     jax.distributed.shutdown()  # not after an error: it would wait for the others
 
 
 @contextlib.contextmanager
-def watched() -> Iterator[None]:
+def _watched(host: str) -> Iterator[None]:
     """Notices at once if another process dies, and then ends this one; lets the others know when this one dies."""
-    if process_count() == 1:
-        yield
-        return
-    watch = _Watch()
+    watch = _Watch(host)
     try:
         yield
         watch.leave()
+    except (_Agreed, Diverged, Interrupted):  # all processes end for the same reason
+        watch.leave()
+        raise
     except jax.errors.JaxRuntimeError:
         time.sleep(3 * GRACE_SECONDS)  # if it is because another process has died, the watch ends this one
         raise
@@ -117,10 +119,10 @@ def everywhere(action: Callable[[], str]) -> list[str]:
     try:
         told = "+" + action()
     except UserError as error:
-        told = f"-{error}" if jax.process_index() == 0 else f"-process {jax.process_index()}: {error}"
-    answers = _gather(told.encode())
+        told = f"-{error}" if first() else f"-process {process_index()}: {error}"
+    answers = _gather(told)
     if wrong := [answer[1:] for answer in answers if answer.startswith("-")]:
-        raise UserError(wrong[0])
+        raise _Agreed(wrong[0])
     return [answer[1:] for answer in answers]
 
 
@@ -143,7 +145,8 @@ def check_alike(facts: dict[str, Any]) -> None:
         for name, value in _flat(mine).items():
             theirs = _flat(other).get(name)
             same = f"process {index} has {name} {theirs!r}, process 0 has {value!r}: start them all alike"
-            check(theirs == value, same)
+            if theirs != value:
+                raise _Agreed(same)
 
 
 def from_first(tree: Any) -> Any:
@@ -168,7 +171,7 @@ def union(numbers: list[int]) -> list[int]:
 
 def part() -> tuple[int, int]:
     """Which part of each batch is this process's, of how many."""
-    return (0, 1) if process_count() == 1 else (jax.process_index(), process_count())
+    return process_index(), process_count()
 
 
 def _flat(tree: dict[str, Any], above: str = "") -> dict[str, Any]:
@@ -178,13 +181,25 @@ def _flat(tree: dict[str, Any], above: str = "") -> dict[str, Any]:
     return flat
 
 
-def _gather(told: bytes) -> list[str]:
-    from jax.experimental import multihost_utils
+class _Agreed(UserError):
+    """A mistake that all processes have been told of, and end by."""
 
-    lengths = multihost_utils.process_allgather(np.array(len(told), np.int32))
-    padded = np.frombuffer(told.ljust(int(lengths.max()), b"\0"), np.uint8)
-    rows = multihost_utils.process_allgather(padded)
-    return [bytes(row[:length]).decode() for row, length in zip(rows, lengths, strict=True)]
+
+_calls = itertools.count()
+
+
+def _gather(told: str) -> list[str]:
+    """What every process tells, by JAX's coordination service: it needs no devices. Who dies is for the watch."""
+    client, call = _service().client, next(_calls)
+    client.key_value_set(f"vaegan/{call}/{process_index()}", told)
+    return [client.blocking_key_value_get(f"vaegan/{call}/{index}", WAIT) for index in range(process_count())]
+
+
+def _service() -> Any:
+    # Private, but the only way for processes to speak before they have devices; Orbax goes it as well.
+    from jax._src import distributed
+
+    return distributed.global_state
 
 
 def _checked(coordinator: str, count: int | None, index: int | None) -> dict[str, Any]:
@@ -213,11 +228,11 @@ def _end(message: str, code: int) -> NoReturn:
 class _Watch:
     """A connection from every process to the first, which the system closes when either end dies, however it dies."""
 
-    def __init__(self):
+    def __init__(self, host: str):
         self._closing = False
         self._followed: list[tuple[socket.socket, threading.Thread]] = []
         self._listener = socket.create_server(("", 0)) if first() else None
-        mine = f"{_address or socket.gethostname()} {self._listener.getsockname()[1]}" if self._listener else ""
+        mine = f"{host} {self._listener.getsockname()[1]}" if self._listener else ""
         host, port = by_first(lambda: mine).split()
         with contextlib.suppress(OSError):  # where they cannot connect, JAX's heartbeats have to do
             if self._listener:
@@ -227,7 +242,7 @@ class _Watch:
                     self._follow(int.from_bytes(connection.recv(4), "big"), connection)
             else:
                 connection = socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS)
-                connection.sendall(jax.process_index().to_bytes(4, "big"))
+                connection.sendall(process_index().to_bytes(4, "big"))
                 self._follow(0, connection)
 
     def leave(self) -> None:
@@ -261,5 +276,5 @@ class _Watch:
         if told != b"done" and not self._closing and first():
             time.sleep(GRACE_SECONDS)  # the first process may be about to end by itself, for the same reason
         if told != b"done" and not self._closing:
-            here = jax.process_index()
-            _end(f"vaegan: process {index} has ended, so process {here} stops, too; resume the run on all", LOST)
+            told = f"process {index} has ended, so process {process_index()} stops, too"
+            _end(f"vaegan: {told}; what was saved can be resumed", LOST)

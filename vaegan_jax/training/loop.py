@@ -38,14 +38,12 @@ def train(
     reconstructs at the end. Raises UserError for what the user can mend; `Interrupted` and `Diverged` of `stopping`.
     """
     config = replace(config, data=source.spec.name if source else located(config.data))
-    devices = choose_devices(config)
-    with hosts.watched():
-        data, experiment, sha256 = _put_together(config, source)
-        card = asdict(DATASETS[config.data]) if config.data in DATASETS else getattr(data, "card", None)
-        facts = {"spec": asdict(data.spec), "card": card, "examples": len(data), "data_sha256": sha256}
-        named = None if run is None else Path(run)
-        folder = Path(hosts.by_first(lambda: str(runs.create(named, config, facts))))
-        return _train(folder, experiment, data, _held_out(config, source, held_out), devices, console)
+    devices, data, experiment, sha256 = _put_together(config, source)
+    card = asdict(DATASETS[config.data]) if config.data in DATASETS else getattr(data, "card", None)
+    facts = {"spec": asdict(data.spec), "card": card, "examples": len(data), "data_sha256": sha256}
+    named = None if run is None else Path(run)
+    folder = Path(hosts.by_first(lambda: str(runs.create(named, config, facts))))
+    return _train(folder, experiment, data, _held_out(config, source, held_out), devices, console)
 
 
 def resume(
@@ -61,14 +59,12 @@ def resume(
     `data` says where the same data are now, if they have moved; the rest, and what is raised, is as for `train`.
     """
     folder = Path(run)
-    config, record = runs.read_config(folder)
+    config, record = hosts.agreed(lambda: runs.read_config(folder))
     config = replace(config, steps=steps or config.steps, data=located(data or config.data))
-    devices = choose_devices(config)
-    with hosts.watched():
-        examples, experiment, sha256 = _put_together(config, source)
-        told = f"{config.data} is not the data that {folder} was trained on: its sha256 differs"
-        check(sha256 == record["data_sha256"], told)
-        return _train(folder, experiment, examples, _held_out(config, source, held_out), devices, console)
+    devices, examples, experiment, sha256 = _put_together(config, source)
+    told = f"{config.data} is not the data that {folder} was trained on: its sha256 differs"
+    hosts.agreed(lambda: check(sha256 == record["data_sha256"], told))
+    return _train(folder, experiment, examples, _held_out(config, source, held_out), devices, console)
 
 
 def _held_out(config: RunConfig, source: Source | None, held_out: Source | None) -> Callable[[], Source | None]:
@@ -84,16 +80,17 @@ def _held_out(config: RunConfig, source: Source | None, held_out: Source | None)
     return test if source is None else lambda: held_out
 
 
-def _put_together(config: RunConfig, source: Source | None) -> tuple[Source, Experiment, str]:
-    """Data, experiment and the data's sha256. UserError in all processes if one cannot or has others than the first."""
+def _put_together(config: RunConfig, source: Source | None) -> tuple[list, Source, Experiment, str]:
+    """Devices, data, experiment and the data's sha256. UserError in all processes unless all can, and are alike."""
 
     def put_together():
-        data = source or load(config.data, "train", config.image_size)
-        return data, assemble(config, data.spec), fingerprint(data)
+        devices, data = choose_devices(config), source or load(config.data, "train", config.image_size)
+        return devices, data, assemble(config, data.spec), fingerprint(data)
 
-    data, experiment, sha256 = hosts.agreed(put_together)
-    hosts.check_alike(to_json(config) | {"sha256 of the data": sha256})
-    return data, experiment, sha256
+    hosts.check_alike({name: value for name, value in to_json(config).items() if name != "data"})  # may lie elsewhere
+    found = hosts.agreed(put_together)
+    hosts.check_alike({"sha256 of the data": found[-1]})
+    return found
 
 
 def _train(

@@ -16,7 +16,6 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from vaegan_jax.errors import UserError, check
 from vaegan_jax.games import AXIS
-from vaegan_jax.training import hosts
 from vaegan_jax.training.config import RunConfig
 from vaegan_jax.training.hosts import process_count
 
@@ -113,7 +112,7 @@ def choose_devices(config: RunConfig) -> list[jax.Device]:
     if wanted:
         # Once JAX has started this cannot be set any more: then what there is counts.
         with contextlib.suppress(RuntimeError):
-            jax.config.update("jax_num_cpu_devices", min(max(wanted // hosts.expected(), 1), MOST_CPU_DEVICES))
+            jax.config.update("jax_num_cpu_devices", min(max(wanted // process_count(), 1), MOST_CPU_DEVICES))
     devices = jax.devices()
     if wanted > len(devices):
         limit = f", and {MOST_CPU_DEVICES} is the most that a CPU makes" if wanted > MOST_CPU_DEVICES else ""
