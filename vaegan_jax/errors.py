@@ -20,10 +20,10 @@ def check(condition: bool, message: str) -> None:
         raise UserError(message)
 
 
-def unknown(kind: str, name: str, known: Iterable[str], otherwise: str = "") -> UserError:
+def unknown(kind: str, name: str, known: Iterable[str], otherwise: str = "", cutoff: float = 0.4) -> UserError:
     """The error for a name that does not exist: says the nearest that does, all of them, and what else will do."""
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     also = f"; {otherwise}" if otherwise else ""
     return UserError(f"unknown {kind} {name!r}.{hint} There are: {', '.join(known)}{also}")

@@ -127,7 +127,7 @@ def test_damaged_pictures_are_reported_by_name_all_of_them(tmp_path, data):
     (folder / "dog" / "cut.png").write_bytes(content[: len(content) // 2])
     (folder / "dog" / "empty.jpg").write_bytes(b"")
     line = refused("data", "prepare", "image_folder/mine", "--from", folder)
-    assert "3 damaged pictures" in line
+    assert "pictures that cannot be read, 3: " in line
     assert all(name in line for name in ("cat/head.png", "dog/cut.png", "dog/empty.jpg"))
     assert not data.exists()
 
@@ -136,7 +136,7 @@ def test_files_that_are_no_pictures_are_left_out_with_a_warning(tmp_path):
     folder = picture_folder(tmp_path / "raw")
     (folder / "cat" / "notes.txt").write_text("about cats")
     (folder / ".DS_Store").write_text("hidden")
-    with pytest.warns(Caution, match="1 files are no pictures and left out: notes.txt"):
+    with pytest.warns(Caution, match="what is no picture is left out, 1: notes.txt"):
         prepare("image_folder/mine", folder)
 
 

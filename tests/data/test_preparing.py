@@ -118,7 +118,7 @@ def test_a_set_of_another_version_is_refused(mine, tmp_path):
         line = refused(*words)
         assert "prepared in version 0.9.0, and this is read in version 1.0.0: vaegan data prepare" in line
     shutil.copytree(old, tmp_path / "2.0.0")
-    assert "holds version 1.0.0, not 2.0.0" in refused("train", "--data", tmp_path / "2.0.0")
+    assert "holds version 1.0.0: delete it and prepare it again" in refused("train", "--data", tmp_path / "2.0.0")
 
 
 def damaged(mine, how):

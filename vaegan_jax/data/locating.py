@@ -84,7 +84,8 @@ def _not_prepared(own: Ours) -> UserError:
             f"vaegan data prepare {own.name} --from {'...' if own.own else 'DIR'}"
         )
     how = f"vaegan data prepare {own.name} --from DIR"
-    return UserError(f"{own.name} is not prepared in {data_dir()}: {how}; `vaegan data show {own.name}` tells more")
+    more = "" if own.own else f"; `vaegan data show {own.name}` tells more"
+    return UserError(f"{own.name} is not prepared in {data_dir()}: {how}{more}")
 
 
 def _by_path(path: Path) -> Path:

@@ -181,9 +181,9 @@ def open_builder(folder: Path, name: str) -> Any:
         raise UserError(f"{name}: {folder} cannot be read by TFDS: {reason}") from error
     version = str(builder.version)
     if folder.name.count(".") == 2 and folder.name != version:
-        raise UserError(f"{name}: {folder} holds version {version}, not {folder.name}; prepare it again")
+        raise UserError(f"{name}: {folder} holds version {version}: delete it and prepare it again")
     if not files:
-        raise UserError(f"{name}: {folder} holds no examples; prepare it again")
+        raise UserError(f"{name}: {folder} holds no examples: delete it and prepare it again")
     return builder
 
 

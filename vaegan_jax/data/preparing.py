@@ -32,6 +32,7 @@ def prepare(name: str, source: Path | None = None, size: int = 0) -> tuple[Path,
     target = ours(name)
     tfds_module()
     if target and (target.folder / INFO).is_file():
+        open_builder(target.folder, name)  # says what to do where it cannot be read
         check(
             not target.own,
             f"{name} is prepared already, in {target.folder}: delete that folder, or take another name",
@@ -86,7 +87,7 @@ def _catalog_builder(name: str, scratch: Path) -> Any:
     except tfds.core.registered.DatasetNotFoundError:
         names = tfds.list_builders(with_community_datasets=False)
         known = {*KNOWN, *names}
-        near = unknown("data set", name, known).args[0].split(" There are")[0]
+        near = unknown("data set", name, known, cutoff=0.75).args[0].split(" There are")[0]
         raise UserError(f"{near} `vaegan data list` names those of ours, the TFDS catalog has {len(names)}") from None
     except ImportError as error:
         raise _needs_tensorflow(name, error) from None
@@ -124,7 +125,7 @@ def _check_damaged(builder: Any, name: str) -> None:
     damaged = getattr(builder, "damaged", [])
     if damaged:
         some = ", ".join(damaged[:5]) + (", ..." if len(damaged) > 5 else "")
-        raise UserError(f"{name}: {len(damaged)} damaged pictures: {some}; mend them or take them away")
+        raise UserError(f"{name}: pictures that cannot be read, {len(damaged)}: {some}; mend them or take them away")
 
 
 def _card(folder: Path, name: str, target: Ours | None) -> dict[str, Any]:
@@ -150,7 +151,7 @@ def _card(folder: Path, name: str, target: Ours | None) -> dict[str, Any]:
         "title": known.title if known else f"{builder.info.full_name}",
         "version": str(builder.version),
         "license": known.license if known else "not stated",
-        "source": known.source if known else (builder.info.homepage or "your own files"),
+        "source": known.source if known else "your own files" if target else builder.info.homepage or "not stated",
         "channels": at.channels,
         "sizes": sizes,
         "class_names": list(at.class_names),

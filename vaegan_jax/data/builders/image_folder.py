@@ -85,8 +85,8 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
                 with Image.open(path) as opened:
                     image = flat(opened, config.channels)
                 image = png_file(fitted(image, config.size) if config.size else image)
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # what Pillow raises for bad files
-                self.damaged.append(title)
+            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # of a bad file
+                self.damaged.append(f"{title} ({str(error).split(chr(10))[0][:60]})")
                 continue
             yield title, {"image": image} | ({"label": label} if label else {})
 
@@ -101,7 +101,7 @@ def _rows(folder: Path) -> Rows:
         raise UserError(f"{folder}: there are no pictures in it, nor in its subfolders (of {len(files)} files)")
     if others := [path.name for path in files if path.suffix.lower() not in kinds]:
         warnings.warn(
-            f"{folder}: {len(others)} files are no pictures and left out: {_some(others)}", Caution, stacklevel=2
+            f"{folder}: what is no picture is left out, {len(others)}: {_some(others)}", Caution, stacklevel=2
         )
     loose = [path for path in pictures if path.parent == folder]
     if loose and len(loose) < len(pictures):
