@@ -18,12 +18,22 @@ def float64():
         yield
 
 
-@pytest.fixture(scope="module")
-def compiled_quickly():
-    """Ten times as fast to compile, and fast enough to run once: `pytestmark = pytest.mark.usefixtures(...)`."""
+def _compiling_quickly():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="module")
+def compiled_quickly():
+    """Ten times as fast to compile, and fast enough to run once: `pytestmark = pytest.mark.usefixtures(...)`."""
+    yield from _compiling_quickly()
+
+
+@pytest.fixture
+def this_compiled_quickly():
+    """The same for one test."""
+    yield from _compiling_quickly()
 
 
 @pytest.fixture(scope="session")

@@ -134,7 +134,7 @@ def test_in_float32_the_first_round_agrees(name, how):
     [gan.Config("mlp", latent_size=4, hidden_sizes=(8,)), pytest.param(SMALL["gan"][0], marks=pytest.mark.slow)],
     ids=["mlp", "dcgan"],
 )
-def test_second_order_directions_are_right_on_several_devices(model, direction, how):
+def test_second_order_directions_are_right_on_several_devices(model, direction, how, this_compiled_quickly):
     """The mean over devices of a product is not the product of means: the field's own mean must be differentiated."""
     with jax.enable_x64(True):
         experiment, store, feed = setup(model, 8)
@@ -179,7 +179,7 @@ def test_several_rounds_in_one_dispatch_are_the_same_bits_however_they_are_cut()
 
 
 @pytest.mark.parametrize("how", LIFTS)
-def test_one_trace_serves_many_calls(how):
+def test_one_trace_serves_many_calls(how, this_compiled_quickly):
     experiment, store, feed = setup(*SMALL["vae"])
     traces = []
 
