@@ -192,7 +192,10 @@ def _gather(told: str) -> list[str]:
     """What every process tells, by JAX's coordination service: it needs no devices. Who dies is for the watch."""
     client, call = _service().client, next(_calls)
     client.key_value_set(f"vaegan/{call}/{process_index()}", told)
-    return [client.blocking_key_value_get(f"vaegan/{call}/{index}", WAIT) for index in range(process_count())]
+    answers = [client.blocking_key_value_get(f"vaegan/{call}/{index}", WAIT) for index in range(process_count())]
+    if call:  # whoever has told this much has read all that was told before
+        client.key_value_delete(f"vaegan/{call - 1}/{process_index()}")
+    return answers
 
 
 def _service() -> Any:
