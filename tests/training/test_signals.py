@@ -12,6 +12,17 @@ from vaegan_jax.training import writing
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
+@pytest.fixture(autouse=True)
+def usual_handlers():
+    """As in a terminal: a suite that is started in the background may ignore Ctrl-C."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def interrupt(monkeypatch, number, at, times=1):
     """Sends this process the signal when round `at` is done, in the middle of a stretch."""
     advance, sent = writing.Bar.advance, []
