@@ -43,9 +43,8 @@ def test_an_epoch_of_all_of_mnist_brings_the_elbo_near_that_of_the_paper_s_netwo
     assert np.square(real - rebuilt).mean() < 0.25 * np.square(real - real.mean(0)).mean()
 
 
-@pytest.mark.parametrize("image_size", [0, 32])
-def test_color_streamed_is_color_on_the_device_and_a_run_on_it_resumes_exactly(image_size, tmp_path):
-    data, size = prepared("emoji"), image_size or 64
+def test_color_streamed_is_color_on_the_device_and_a_run_on_it_resumes_exactly(tmp_path):
+    data, image_size = prepared("emoji"), 32
     states = []
     for feeding in ("resident", "stream"):
         training = TrainingConfig(feeding=feeding, rounds_per_dispatch=4, sample_count=16, sample_interval_steps=4)
@@ -61,7 +60,7 @@ def test_color_streamed_is_color_on_the_device_and_a_run_on_it_resumes_exactly(i
         states += [inspect(run / kind)["sha256"]["state"] for kind in ("whole", "parts")]
     assert len(set(states)) == 1
     images, _ = sample(tmp_path / "stream" / "whole", 4)
-    assert images.shape == (4, size, size, 3)
+    assert images.shape == (4, image_size, image_size, 3)
     with Image.open(tmp_path / "stream" / "whole" / "beside_data.png") as sheet:
         assert sheet.mode == "RGB"
     assert load(data, "train", image_size).spec.attributes
