@@ -249,7 +249,10 @@ COMMANDS = {
 
 
 def main() -> None:
-    """Runs a command. Exit codes: 0 done, 2 a mistake to mend, 3 training diverged, 128 + N stopped by signal N."""
+    """Runs a command.
+
+    Exit codes: 0 done, 2 a mistake to mend, 3 training diverged, 4 another process has ended, 128 + N stopped by signal N.
+    """
     warnings.showwarning = _show_warning
     try:
         parse(COMMANDS, sys.argv[1:])()
