@@ -251,7 +251,7 @@ COMMANDS = {
 def main() -> None:
     """Runs a command.
 
-    Exit codes: 0 done, 2 a mistake to mend, 3 training diverged, 4 another process has ended, 128 + N stopped by signal N.
+    Exit codes: 0 done, 2 a mistake to mend, 3 training diverged, 4 another process ended, 128 + N stopped by signal N.
     """
     warnings.showwarning = _show_warning
     try:
