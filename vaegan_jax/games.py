@@ -128,18 +128,19 @@ def products(field: Field, point: Params) -> tuple[Params, Auxiliary, Callable, 
 def play(
     game: Game, schedule: Schedule, direction: Direction = gradient, extrapolate: float | None = None
 ) -> Callable[[State, Batch, jax.Array], tuple[State, Metrics]]:
-    """A pure function that plays one round: (state, batch, root key) -> (state, metrics). Jit it once, outermost.
+    """A pure function that plays one round: (state, batch, root key, told=True) -> (state, metrics). Jit it, outermost.
 
     Batch leaves are (moves, micro-batches, examples, ...): fresh data for each move; micro-batches are accumulated.
     The key is the run's root key: step and move are folded in here. `extrapolate` evaluates the direction a second
     time, at point - extrapolate * direction, and steps from the point by that (Korpelevich's extragradient).
-    Metrics are by player, of its last move: loss, gradient, update and parameters (norms), and the loss's own.
+    Metrics are by player, of its last move: loss, gradient, update and parameters (norms), and the loss's own. Norms
+    take time: where `told`, a bool that may be traced, is false they are 0 and cost nothing.
     Raises ValueError where the schedule and the game do not fit, here or, for shapes and stats, when traced.
     """
     owners = _owners(game)
     _check_schedule(game, schedule)
 
-    def move(movers, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
+    def move(movers, state: State, batch: Batch, key: jax.Array, told) -> tuple[State, Metrics]:
         field = _field(game, movers, state, batch, key)
         mine = {name: game[name].owns for name in movers}
         point = {network: state.params[network] for owned in mine.values() for network in owned}
@@ -151,11 +152,11 @@ def play(
             block, slope = ({network: tree[network] for network in owned} for tree in (point, vector))
             update, opt[name] = game[name].tx.update(slope, opt[name], block)
             params |= (block := optax.apply_updates(block, update))
-            for title, tree in (("gradient", slope), ("update", update), ("parameters", block)):
-                metrics[f"{name}/{title}"] = optax.tree.norm(tree)
+            measured = _norms({"gradient": slope, "update": update, "parameters": block}, told)
+            metrics |= {f"{name}/{title}": norm for title, norm in measured.items()}
         return state._replace(params=params, stats=state.stats | stats, opt=opt), metrics
 
-    def round(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
+    def round(state: State, batch: Batch, key: jax.Array, told: bool | jax.Array = True) -> tuple[State, Metrics]:
         _check_trace(owners, schedule, state, batch, key)
         key, metrics = jax.random.fold_in(key, state.step), {}
         for movers, run in itertools.groupby(range(len(schedule)), schedule.__getitem__):
@@ -163,7 +164,7 @@ def play(
 
             def body(state, index, movers=movers):
                 here = jax.tree.map(lambda leaf: leaf[index], batch)
-                return move(movers, state, here, jax.random.fold_in(key, index))
+                return move(movers, state, here, jax.random.fold_in(key, index), told)
 
             if len(indices) > 10:  # a loop compiles its body once, but XLA sees less of it at once
                 state, stacked = jax.lax.scan(body, state, jnp.array(indices))
@@ -302,6 +303,16 @@ def _mapped() -> bool:
     except NameError:
         return False
     return True
+
+
+def _norms(trees: dict[str, PyTree], told: bool | jax.Array) -> Metrics:
+    def measure(trees):
+        return {title: optax.tree.norm(tree) for title, tree in trees.items()}
+
+    if told is True:
+        return measure(trees)
+    untold = jax.tree.map(lambda norm: jnp.zeros(norm.shape, norm.dtype), jax.eval_shape(measure, trees))
+    return jax.lax.cond(told, measure, lambda trees: untold, trees)
 
 
 def _axpy(a, x: PyTree, y: PyTree) -> PyTree:

@@ -277,3 +277,17 @@ def test_describe_is_a_table_of_players_networks_parameters_optimizers_and_moves
         "generator  generator       6           gradient descent  1",
         "frozen     vgg             0           trace             0",
     ]
+
+
+def test_norms_are_measured_where_they_are_told_and_change_nothing(float64):
+    game = gan()
+    round, state, batch = play(game, (("critic",), ("generator",))), gan_state(game), gan_batch(moves=2)
+    whole, measured = jit(round)(state, batch, KEY)
+    traced = jit(round)
+    for told in (True, False):
+        other, metrics = traced(state, batch, KEY, jnp.asarray(told))
+        assert_close(other, whole, 1e-12)
+        for name, value in measured.items():
+            norm = name.split("/")[1] in ("gradient", "update", "parameters")
+            np.testing.assert_allclose(metrics[name], value if told or not norm else 0, 1e-12, err_msg=name)
+    assert traced._cache_size() == 2  # of no bool, and of a traced one

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 from vaegan_jax.games import Batch, Metrics, Params, State, Stats
 from vaegan_jax.networks.layers import MOMENTUM
 
-Round = Callable[[State, Batch, jax.Array], tuple[State, Metrics]]
+Round = Callable[..., tuple[State, Metrics]]
 
 
 def start(state: State, networks: Sequence[str]) -> State:
@@ -24,8 +24,8 @@ def averaged(round: Round, images_per_round: int, halflife_kimg: float) -> Round
     """
     keep = 0.5 ** (images_per_round / (1000 * halflife_kimg))
 
-    def step(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
-        state, metrics = round(state, batch, key)
+    def step(state: State, batch: Batch, key: jax.Array, told: bool | jax.Array = True) -> tuple[State, Metrics]:
+        state, metrics = round(state, batch, key, told)
         toward = {name: state.params[name] for name in state.averages}
         return state._replace(averages=jax.tree.map(lambda a, p: p + keep * (a - p), state.averages, toward)), metrics
 

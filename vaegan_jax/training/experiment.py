@@ -79,13 +79,13 @@ def first_state(experiment: Experiment) -> State:
 
 
 def step_of(experiment: Experiment):
-    """One round as `(state, batch, key, store) -> (state, metrics)`: reads and augments examples, plays, averages."""
+    """One round, `(state, batch, key, store, told=True) -> (state, metrics)`: reads and augments, plays, averages."""
     round = play(experiment.game, experiment.schedule)
     if experiment.averages:
         round = averaged(round, experiment.images_per_round, experiment.config.training.ema_halflife_kimg)
 
-    def step(state: State, batch: Batch, key: jax.Array, store: Batch) -> tuple[State, Metrics]:
-        return round(state, _augmented(experiment, fetch(store, batch), state.step), key)
+    def step(state: State, batch: Batch, key: jax.Array, store: Batch, told=True) -> tuple[State, Metrics]:
+        return round(state, _augmented(experiment, fetch(store, batch), state.step), key, told)
 
     return step
 

@@ -37,7 +37,8 @@ class Lift(NamedTuple):
 def rounds(step: Callable[..., tuple[Any, Any]], limit: int) -> Callable[..., tuple[Any, Any]]:
     """From a step of one round to one of `count` <= `limit` rounds a dispatch, metrics stacked to (limit,).
 
-    The count is dynamic, so that however a run is cut into dispatches the same program computes the same bits.
+    The count is dynamic, so that however a run is cut into dispatches the same program computes the same bits. Only
+    the last round measures norms (`games.play`): it is the one that is shown.
     """
 
     def one(state, batch, count, key, store):
@@ -47,7 +48,8 @@ def rounds(step: Callable[..., tuple[Any, Any]], limit: int) -> Callable[..., tu
     def many(state, batch, count, key, store):
         def body(index, carry):
             state, stacked = carry
-            state, metrics = step(state, jax.tree.map(lambda leaf: leaf[index], batch), key, store)
+            batch_now, last = jax.tree.map(lambda leaf: leaf[index], batch), index == count - 1
+            state, metrics = step(state, batch_now, key, store, last)
             return state, jax.tree.map(lambda rows, value: rows.at[index].set(value), stacked, metrics)
 
         _, shapes = jax.eval_shape(one, state, batch, count, key, store)

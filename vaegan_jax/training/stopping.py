@@ -1,5 +1,6 @@
 """Why training stops before its end: a signal, or numbers that are no longer finite."""
 
+import itertools
 import math
 import signal
 import threading
@@ -11,8 +12,8 @@ import numpy as np
 
 from vaegan_jax.training.experiment import Experiment
 
-WATCHED = ("loss", "gradient", "parameters")
-"""Metrics of each player that must stay finite."""
+NORMS = ("gradient", "parameters")
+"""Metrics of each player that must be finite, as its loss must, in the last round of a dispatch: the only measured."""
 
 
 class Interrupted(Exception):
@@ -49,12 +50,12 @@ def signals() -> Iterator[list[int]]:
 def finite_values(experiment: Experiment, first: int, count: int, metrics: dict[str, jax.Array]) -> dict[str, float]:
     """The last of `count` rows of a dispatch's metrics, the rounds from `first` on; waits for the device.
 
-    Raises Diverged for the first round in which a player's loss, gradient or parameters are not finite.
+    Raises Diverged for the first round in which a player's loss is not finite; its gradient or parameters, in the last.
     """
     rows = {name: np.asarray(column)[:count] for name, column in metrics.items()}
-    watched = [(player, what) for player in experiment.game for what in WATCHED]
     for row in range(count):
-        for player, what in watched:
+        watched = ("loss", *NORMS) if row == count - 1 else ("loss",)
+        for player, what in itertools.product(experiment.game, watched):
             if not math.isfinite(value := rows[f"{player}/{what}"][row]):
                 raise Diverged(
                     f"the {what} of {player} became {value} in round {first + row + 1:,}. Try a smaller learning rate "
