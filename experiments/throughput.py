@@ -5,11 +5,15 @@
 Aim: on two CPU cores the library's training step, whole, as `vaegan train` runs it (data on the device, `--parallel
 sharded`, averages, norms of gradients, the check for NaN), gives at least 1.5 times the images a second of an eager
 PyTorch for the VAE of dense layers (784-500-20, batches of 128), and at least as many for a DCGAN (32x32x3, batches of
-64). Both are missed: 1.13 and 0.89 times, the medians of the ratios of neighboring turns, and 1.29 and 0.90 by each
-one's fastest turn, on a machine that others used a little. Without priority over those others it was 1.64 and 1.11,
-because PyTorch's threads wait for each other. Why: of the VAE's 4.7 ms a round five products of matrices take 2.8, no
-less in PyTorch, and the norms in our metrics 1; of the DCGAN's 280 ms these norms take 30 at most, the generator's
-average 20, batch norm 50, and the gradients of kernels are 1.3 times as slow as PyTorch's in the middle layer.
+64). Both are missed: 1.44 and
+0.81 times, the medians of the ratios of neighboring turns, and 1.34 and 0.82 by each one's fastest turn, on an idle
+machine. Why: of the VAE's 4.1 ms a round five large products of matrices take 2.9, as long in PyTorch, so that 1.5
+times would leave 0.9 ms for all else, Adam alone takes 0.3 (norms of gradients, 0.5 before they were measured only in
+the rounds that are shown, are gone). The DCGAN's time is in its convolutions: without batch norms, norms and averages a
+round takes as long. PyTorch's library for them runs near the cores' peak, XLA's at two thirds of it: over all layers
+1.24 (forward), 1.21 (input gradient) and 1.31 times (kernel gradient) PyTorch's time, the table below; only for
+gradient penalties the library is ahead (0.71). Products of patches, taps or phases in place of the kernel gradient's
+convolution were tried and are no faster.
 
 `torch_peers.py` has the peers: the same layers, losses, Adam and moves, checked with the same weights; "tuned" is
 PyTorch with its fused Adam and channels-last images. Compile times are told apart. Then each player's move alone, and
