@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
+from vaegan_jax import cli_evaluation
 from vaegan_jax.errors import Caution, UserError, check
 from vaegan_jax.models import MODELS
 from vaegan_jax.models.catalog import CATALOG
@@ -245,6 +246,10 @@ COMMANDS = {
     "inspect": inspect,
     "models": models,
     "data": data,
+    "evaluate": cli_evaluation.evaluate,
+    "compare": cli_evaluation.compare,
+    "metrics": cli_evaluation.metrics,
+    "weights": cli_evaluation.weights,
 }
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, Shaped
 
 from vaegan_jax.errors import check, check_fields
 
@@ -53,7 +53,7 @@ def augment(
     return jax.vmap(one)(padded, keys)
 
 
-def middle(images: Float[ArrayLike, "n h w c"], shape: tuple[int, int, int]) -> Float[ArrayLike, "n a b c"]:
+def middle(images: Shaped[ArrayLike, "n h w c"], shape: tuple[int, int, int]) -> Shaped[ArrayLike, "n a b c"]:
     """The middle of each image, of the shape that a model has learned: what its own images are compared with."""
     top, left = ((size - side) // 2 for size, side in zip(images.shape[1:3], shape[:2], strict=True))
     return images[:, top : top + shape[0], left : left + shape[1]]

@@ -160,6 +160,16 @@ def sample(
     return images, stats | {"generator": moved}
 
 
+def prior(config: Config) -> latents.Prior:
+    """p(z), as configured."""
+    return seams(config).prior
+
+
+def generate(config: Config, spec: DataSpec, params, stats, z) -> jax.Array:
+    """Images in [-1, 1], one per latent, (n, height, width, channels); batch norm by its running statistics."""
+    return _generate(config, spec, lambda z: z, params, stats, z, train=False)[0]
+
+
 def _generate(config, spec, prior, params, stats, keys, train):
     output, moved = networks(config, spec)["generator"].apply(
         params["generator"], stats["generator"], prior(keys), train=train

@@ -110,13 +110,18 @@ def elbo_terms(config: Config, spec: DataSpec, params, stats, images, keys) -> t
     keys = jax.vmap(lambda key: jax.random.split(key, config.monte_carlo_samples))(keys)
 
     def reconstruction(keys):
-        output = decode(config, spec, params, stats, latents.reparameterize(keys, mean, log_variance))
-        if config.likelihood == "bernoulli":
-            return reductions.sum_events(likelihoods.bernoulli(output, (images + 1) / 2))
-        return reductions.sum_events(likelihoods.gaussian(output, images, _log_variance(config, params)))
+        return -log_likelihood(config, spec, params, stats, images, latents.reparameterize(keys, mean, log_variance))
 
     expected = jnp.stack([reconstruction(keys[:, draw]) for draw in range(config.monte_carlo_samples)]).mean(0)
     return expected, divergences.kl_standard_normal(mean, log_variance).sum(1)
+
+
+def log_likelihood(config: Config, spec: DataSpec, params, stats, images, z) -> jax.Array:
+    """log p(x | z) in nats, (n,); a density of images in [-1, 1], or the probability of pixels of -1 and 1."""
+    output = decode(config, spec, params, stats, z)
+    if config.likelihood == "bernoulli":
+        return -reductions.sum_events(likelihoods.bernoulli(output, (images + 1) / 2))
+    return -reductions.sum_events(likelihoods.gaussian(output, images, _log_variance(config, params)))
 
 
 def encode(config: Config, spec: DataSpec, params, stats, images) -> tuple[jax.Array, jax.Array]:
@@ -133,15 +138,35 @@ def decode(config: Config, spec: DataSpec, params, stats, z) -> jax.Array:
     return networks(config, spec)["decoder"].apply(params["decoder"], stats["decoder"], z)[0]
 
 
+def observe(config: Config, spec: DataSpec, params, stats, z, keys) -> jax.Array:
+    """Images drawn from p(x | z), noise and all: pixels of -1 or 1 (Bernoulli), or unbounded (Gaussian)."""
+    output = decode(config, spec, params, stats, z)
+    if config.likelihood == "bernoulli":
+        chance = jax.nn.sigmoid(output)
+        return jax.vmap(lambda key, p: 2 * jax.random.bernoulli(key, p).astype(p.dtype) - 1)(keys, chance)
+    noise = jax.vmap(lambda key: jax.random.normal(key, spec.image_shape, output.dtype))(keys)
+    return output + jnp.exp(_log_variance(config, params) / 2) * noise
+
+
 def sample(config: Config, spec: DataSpec, params, stats, keys, train: bool = False) -> tuple[jax.Array, dict]:
     """Mean images of p(x | z) at z ~ N(0, I), one per key, in [-1, 1]; and the stats, which a VAE leaves alone."""
-    return _image(config, decode(config, spec, params, stats, latents.normal(config.latent_size)(keys))), stats
+    return generate(config, spec, params, stats, prior(config)(keys)), stats
+
+
+def prior(config: Config) -> latents.Prior:
+    """p(z): standard normal."""
+    return latents.normal(config.latent_size)
+
+
+def generate(config: Config, spec: DataSpec, params, stats, z) -> jax.Array:
+    """Mean images of p(x | z) in [-1, 1], one per latent, (n, height, width, channels)."""
+    return _image(config, decode(config, spec, params, stats, z))
 
 
 def reconstruct(config: Config, spec: DataSpec, params, stats, images) -> jax.Array:
     """Mean images of p(x | z) at the mean of q(z | x), in [-1, 1]."""
     mean, _ = encode(config, spec, params, stats, images)
-    return _image(config, decode(config, spec, params, stats, mean))
+    return generate(config, spec, params, stats, mean)
 
 
 def _image(config: Config, output: jax.Array) -> jax.Array:

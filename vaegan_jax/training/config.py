@@ -10,6 +10,7 @@ import tyro
 
 from vaegan_jax.data.augmentation import Augmentation
 from vaegan_jax.errors import check, check_fields
+from vaegan_jax.evaluation.config import Evaluation
 from vaegan_jax.models import MODELS, name_of, vae
 
 Model = Union[tuple(Annotated[m.Config, tyro.conf.subcommand(name, prefix_name=False)] for name, m in MODELS.items())]  # noqa: UP007
@@ -73,6 +74,10 @@ class RunConfig:
     """Random changes of the training images."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
     """How the loop trains, logs, samples and saves."""
+    evaluate_every: int = 0
+    """Rounds between evaluations, and one at the end; 0: none (`vaegan evaluate` does it afterwards)."""
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    """What they measure, as `vaegan evaluate` does."""
 
     def __post_init__(self):
         check_fields(self)
@@ -81,6 +86,7 @@ class RunConfig:
         check(self.batch_size > 0, f"batch-size must be at least 1, not {self.batch_size}")
         check(self.image_size >= 0, f"image-size must be 0 (as it is) or more, not {self.image_size}")
         check(0 <= self.seed < 2**32, f"seed must be in 0 .. 2^32 - 1, not {self.seed}")
+        check(self.evaluate_every >= 0, f"evaluate-every must be 0 (never) or more, not {self.evaluate_every}")
         check(self.devices >= 0, f"devices must be 0 (all) or more, not {self.devices}")
         parts = self.training.micro_batches
         check(

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -125,13 +125,17 @@ def example_range(key: jax.Array, first: int, count: int) -> jax.Array:
 
 
 def generate(experiment: Experiment, params: Params, stats: Stats, count: int, seed: int) -> np.ndarray:
-    """`count` images in [-1, 1] from the latents of `seed`, (count, height, width, channels), in chunks."""
+    """`count` images in [-1, 1] from the latents of `seed`, (count, height, width, channels)."""
+    return np.concatenate(list(generated(experiment, params, stats, count, seed)))
+
+
+def generated(experiment: Experiment, params: Params, stats: Stats, count: int, seed: int) -> Iterator[np.ndarray]:
+    """The images of `generate` in chunks, for those who need not hold them all."""
     key = jax.random.fold_in(jax.random.key(seed), SAMPLES)
     sample, size = _sampler(experiment.config.model, experiment.spec), min(count, CHUNK)
-    chunks = [
-        np.asarray(sample(params, stats, example_range(key, at, size), train=False)[0]) for at in range(0, count, size)
-    ]
-    return np.concatenate(chunks)[:count]
+    for at in range(0, count, size):
+        images, _ = sample(params, stats, example_range(key, at, size), train=False)
+        yield np.asarray(images)[: count - at]
 
 
 def reconstruct(experiment: Experiment, state: State, images: np.ndarray) -> np.ndarray:

@@ -148,8 +148,14 @@ def _stretches(
     Metrics are looked at one dispatch late, so that the device never waits for the host, and all before a yield, so
     that no state is saved which is not finite.
     """
-    training, steps = experiment.config.training, experiment.config.steps
-    intervals = (training.log_interval_steps, training.sample_interval_steps, training.checkpoint_interval_steps)
+    config, steps = experiment.config, experiment.config.steps
+    training = config.training
+    intervals = (
+        training.log_interval_steps,
+        training.sample_interval_steps,
+        training.checkpoint_interval_steps,
+        config.evaluate_every,
+    )
     compiled = False
     while done < steps and not stopping:
         end = min(steps, *(done + interval - done % interval for interval in intervals if interval))

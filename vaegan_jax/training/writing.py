@@ -9,6 +9,7 @@ from rich.console import Console
 
 from vaegan_jax.data import Source
 from vaegan_jax.errors import check
+from vaegan_jax.evaluation.cards import Score
 from vaegan_jax.games import State, describe
 from vaegan_jax.training import run as runs
 from vaegan_jax.training.checkpoint import Checkpoints, digest, flatten, unflatten
@@ -72,6 +73,7 @@ class Writer:
         runs.set_config(self.folder, steps=steps, data=self._config.data)
         self._pictures = Pictures(self.folder, experiment, self._source, self._held_out, done)
         self._log = self._stack.enter_context(MetricsLog(self.folder, done))
+        self._evaluate = self._evaluator() if self._config.evaluate_every else None
         self.console.print(describe(experiment.game, experiment.schedule, self.state))
         self.console.print(f"run {self.folder}: {plan}", style="dim")
         self._bar = self._stack.enter_context(Bar(self.console, done, steps, experiment.images_per_round))
@@ -81,15 +83,28 @@ class Writer:
         self._bar.advance(done)
 
     def note(self, state: State, done: int, metrics: Metrics, stopping: bool) -> None:
-        """Writes what is due after round `done`: a line of metrics, a sample grid, a checkpoint."""
+        """Writes what is due after round `done`: a line of metrics, scores, a sample grid, a checkpoint."""
         training, steps = self._config.training, self._config.steps
-        if due(training.log_interval_steps, done, steps):
-            self._log.write({"step": done, "images": done * self._experiment.images_per_round, **metrics})
+        scores = {}
+        if self._evaluate and due(self._config.evaluate_every, done, steps):
+            scores = {f"score/{score.name}": score.value for score in self._evaluate(self._collect(state), done)}
+        if due(training.log_interval_steps, done, steps) or scores:
+            row = {"step": done, "images": done * self._experiment.images_per_round, **metrics, **scores}
+            self._log.write(row)
             self._bar.tell(metrics)
         if training.sample_interval_steps and due(training.sample_interval_steps, done, steps):
             self._pictures.draw(self._collect(state), done)
         if stopping or due(training.checkpoint_interval_steps, done, steps):
             self._checkpoints.save(done, self._collect(state))
+
+    def _evaluator(self) -> Callable[[State, int], list[Score]]:
+        """(state, round) -> scores; what cannot be measured is found here, before the training."""
+        from vaegan_jax.evaluation import scoring
+
+        test = self._held_out() or self._source
+        data = scoring.Data(self._source, test, self._experiment.spec.image_shape)
+        ready = scoring.prepared(self._experiment, data, self._config.evaluation)
+        return lambda state, done: scoring.evaluate(self.folder, self._experiment, state, done, ready)
 
     def end(self, state: State, done: int) -> None:
         """Sees the last checkpoint onto the disk."""

@@ -1,0 +1,200 @@
+"""Runs beside each other by their scores: final and best, over seeds with their spread, and only like with like.
+
+The best checkpoint alone would hide a collapse, and one seed alone says little (Lucic et al. 2018, "Are GANs Created
+Equal?"), so both are told, for all runs that differ in nothing but the seed together.
+"""
+
+import dataclasses
+import html
+import io
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from vaegan_jax.errors import UserError, check
+from vaegan_jax.evaluation.cards import Protocol, Score, differences, kept
+from vaegan_jax.training.run import read_config
+
+OUTPUTS = (".md", ".html", ".png")
+
+
+class Cell(NamedTuple):
+    """One metric of the runs of one row, a number a seed: at the last evaluation, and at the best one."""
+
+    final: tuple[float, ...]
+    best: tuple[float, ...]
+
+
+class Column(NamedTuple):
+    """A metric, as all the runs in it measured it."""
+
+    name: str
+    better: str
+    protocol: Protocol
+
+
+class Comparison(NamedTuple):
+    """Rows by title, with a cell for each column; and in words what could not be ranked."""
+
+    columns: tuple[Column, ...]
+    rows: dict[str, tuple[Cell | None, ...]]
+    unlike: tuple[str, ...]
+
+
+def compare(runs: Sequence[Path]) -> Comparison:
+    """Puts runs beside each other. A metric whose cards differ between them is told, not ranked.
+
+    Raises UserError for a folder that is no run, for runs without scores, and where no metric can be compared.
+    """
+    check(bool(runs), "name the runs to compare: vaegan compare RUN RUN ...")
+    scores = {}
+    for run in dict.fromkeys(runs):
+        read_config(run)
+        scores[run] = kept(run)
+        check(bool(scores[run]), f"{run} has no scores yet: vaegan evaluate {run}")
+    names = dict.fromkeys(score.name for each in scores.values() for score in each)
+    columns, unlike = [], []
+    for name in names:
+        found, told = _columns(name, scores)
+        columns += found
+        unlike += told
+    if not columns:
+        raise UserError(unlike[0])
+    rows = {}
+    for title, group in _groups(list(scores)).items():
+        rows[title] = tuple(_cell(column, [scores[run] for run in group]) for column in columns)
+    return Comparison(tuple(columns), rows, tuple(unlike))
+
+
+def _columns(name: str, scores: dict[Path, list[Score]]) -> tuple[list[Column], list[str]]:
+    """The protocols by which every run that has the metric measured it; or how the newest ones differ."""
+    having = {run: [score for score in each if score.name == name] for run, each in scores.items()}
+    having = {run: each for run, each in having.items() if each}
+    (first, start), *others = having.items()
+    shared = []
+    for score in start:
+        like = all(any(not differences(score.protocol, other.protocol) for other in each) for _, each in others)
+        if like and all(differences(score.protocol, column.protocol) for column in shared):
+            shared.append(Column(name, score.better, score.protocol))
+    if shared:
+        return shared, []
+    for run, each in others:
+        if told := differences(start[-1].protocol, each[-1].protocol):
+            return [], [f"{name} is not ranked: the cards of {first} and {run} differ in {'; '.join(told)}"]
+    return [], [f"{name} is not ranked: no protocol is shared by all of {', '.join(map(str, having))}"]
+
+
+def _groups(runs: list[Path]) -> dict[str, list[Path]]:
+    """Runs that differ in their seed alone, together; by the name of the first one."""
+    groups: dict[str, list[Path]] = {}
+    for run in runs:
+        config = read_config(run)[1]["config"]
+        same = json.dumps({key: value for key, value in config.items() if key != "seed"}, sort_keys=True)
+        groups.setdefault(same, []).append(run)
+    return {
+        str(group[0]) if len(group) == 1 else f"{group[0]} and {len(group) - 1} more seeds": group
+        for group in groups.values()
+    }
+
+
+def _cell(column: Column, runs: list[list[Score]]) -> Cell | None:
+    final, best = [], []
+    for scores in runs:
+        like = [score for score in scores if score.name == column.name]
+        like = [score for score in like if not differences(score.protocol, column.protocol)]
+        if not like:
+            continue
+        final.append(max(like, key=lambda score: score.sampling.step).value)
+        pick = {"lower": min, "higher": max}.get(column.better)
+        best.append(pick(score.value for score in like) if pick else final[-1])
+    return Cell(tuple(final), tuple(best)) if final else None
+
+
+def table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Head and rows in words: mean +- standard deviation over seeds, the best final value of a column with a star."""
+    head = ["run"]
+    for column in comparison.columns:
+        arrow = {"lower": " (low is good)", "higher": " (high is good)"}.get(column.better, "")
+        head += [f"{column.name}{arrow}, final", "best"]
+    leading = [_leader(comparison, place) for place in range(len(comparison.columns))]
+    rows = []
+    for title, cells in comparison.rows.items():
+        row = [title]
+        for place, cell in enumerate(cells):
+            star = " *" if title == leading[place] else ""
+            row += ["", ""] if cell is None else [_told(cell.final) + star, _told(cell.best)]
+        rows.append(row)
+    return head, rows
+
+
+def _leader(comparison: Comparison, place: int) -> str | None:
+    cells = {title: cells[place] for title, cells in comparison.rows.items() if cells[place]}
+    pick = {"lower": min, "higher": max}.get(comparison.columns[place].better)
+    return pick(cells, key=lambda title: statistics.mean(cells[title].final)) if pick and len(cells) > 1 else None
+
+
+def _told(values: tuple[float, ...]) -> str:
+    mean = f"{statistics.mean(values):.4g}"
+    return mean if len(values) == 1 else f"{mean} +- {statistics.stdev(values):.2g} ({len(values)} seeds)"
+
+
+def protocols(comparison: Comparison) -> list[str]:
+    """What each column's numbers depend on, a line each."""
+    lines = []
+    for column in comparison.columns:
+        facts = {name: value for name, value in dataclasses.asdict(column.protocol).items() if value}
+        settings = facts.pop("settings", {})
+        facts = {name: str(value)[:12] if name.endswith("sha256") else value for name, value in facts.items()}
+        lines.append(f"{column.name}: " + ", ".join(f"{name} {value}" for name, value in (facts | settings).items()))
+    return lines
+
+
+def rendered(comparison: Comparison, suffix: str) -> bytes:
+    """The comparison as the bytes of a .md, .html or .png file."""
+    head, rows = table(comparison)
+    notes = [*protocols(comparison), *comparison.unlike]
+    if suffix == ".md":
+        lines = ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
+        return ("\n".join([*lines, "", *(f"- {note}" for note in notes)]) + "\n").encode()
+    if suffix == ".html":
+        return _page(head, rows, notes).encode()
+    return _figure(comparison)
+
+
+def _page(head: list[str], rows: list[list[str]], notes: list[str]) -> str:
+    def line(tag: str, row: list[str]) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row) + "</tr>"
+
+    body = "\n".join([line("th", head), *(line("td", row) for row in rows)])
+    listed = "\n".join(f"<li>{html.escape(note)}</li>" for note in notes)
+    style = "body{font:15px sans-serif;margin:2em}td,th{padding:.4em 1em;border-bottom:1px solid #ccc;text-align:left}"
+    return (
+        f'<!doctype html><meta charset="utf-8"><title>Scores</title><style>{style}</style>\n'
+        f"<table>\n{body}\n</table>\n<ul>\n{listed}\n</ul>\n"
+    )
+
+
+def _figure(comparison: Comparison) -> bytes:
+    """A panel a metric: a dot a seed at the last evaluation, a ring at the best."""
+    from matplotlib.figure import Figure
+
+    titles, columns = list(comparison.rows), comparison.columns
+    figure = Figure(figsize=(4 + 3 * len(columns), 1.2 + 0.4 * len(titles)), layout="constrained")
+    panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
+    for place, (panel, column) in enumerate(zip(panels, columns, strict=True)):
+        for height, title in enumerate(titles):
+            if cell := comparison.rows[title][place]:
+                panel.plot(cell.best, [height] * len(cell.best), "o", color="0.6", fillstyle="none", label="best")
+                panel.plot(cell.final, [height] * len(cell.final), "o", color="C0", label="final")
+        panel.set_title(column.name)
+        panel.set_xlabel({"lower": "low is good", "higher": "high is good"}.get(column.better, ""))
+        panel.set_yticks(range(len(titles)), titles)
+        panel.set_ylim(len(titles) - 0.5, -0.5)
+        panel.grid(axis="x", alpha=0.3)
+    named = {handle.get_label(): handle for panel in panels for handle in panel.lines}  # each kind of dot once
+    figure.legend(handles=list(named.values()), loc="outside lower center", ncols=2)
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=120)
+    return file.getvalue()

@@ -1,0 +1,49 @@
+"""Networks whose features are compared, by name; a score is named after its network."""
+
+from collections.abc import Callable
+
+from vaegan_jax.data.sources import DataSpec, Source
+from vaegan_jax.errors import unknown
+from vaegan_jax.evaluation.config import FEATURES
+from vaegan_jax.evaluation.features.extractor import Extractor
+
+
+def choose(
+    name: str, source: Source, held_out: Source, shape: tuple[int, int, int], tell: Callable[[str], None] = print
+) -> Extractor:
+    """The extractor of that name; "auto" is `default`'s. A classifier is trained on `source` unless it has been.
+
+    Raises UserError for an unknown name, weights that are not there (says how to get them), and data without labels.
+    """
+    from vaegan_jax.evaluation import weights
+    from vaegan_jax.evaluation.features import alexnet, classifier, efficientnet, inception, pixels, vgg16
+
+    pretrained = {
+        "inception": inception.extractor,
+        "efficientnet_lite0": efficientnet.extractor,
+        "vgg16": vgg16.extractor,
+        "alexnet": alexnet.extractor,
+    }
+    name = default(source.spec) if name == "auto" else name
+    if name == "pixels":
+        return pixels.extractor(shape)
+    if name == "classifier":
+        return classifier.extractor(classifier.trained(source, held_out, report=tell))
+    if name not in pretrained:
+        raise unknown("features", name, FEATURES)
+    arrays, sha256 = weights.load(name)
+    return pretrained[name](arrays, sha256)
+
+
+def default(spec: DataSpec) -> str:
+    """What suits the data: for color the best pretrained network that is there, else a classifier, else pixels.
+
+    Networks trained on photographs see less in digits and clothes than pixels do, and less than a small classifier.
+    """
+    from vaegan_jax.evaluation import weights
+
+    if spec.image_shape[2] == 3:
+        for name in ("inception", "efficientnet_lite0"):
+            if weights.present(name):
+                return name
+    return "classifier" if spec.classes else "pixels"

@@ -1,0 +1,225 @@
+"""The table of metrics: what each needs to see, and how its function becomes readings with their settings and notes."""
+
+import numpy as np
+
+from vaegan_jax.data import Source
+from vaegan_jax.data.sources import ArraySource, gather
+from vaegan_jax.evaluation import (
+    classification_accuracy,
+    frechet,
+    inception_score,
+    kernel_distance,
+    memorization,
+    model_metrics,
+    modes,
+    neighbors,
+    prd,
+    sliced_wasserstein,
+    structural_similarity,
+    vendi,
+)
+from vaegan_jax.evaluation.evidence import quantized
+from vaegan_jax.evaluation.features import classifier
+from vaegan_jax.evaluation.view import Metric, Reading, View
+from vaegan_jax.pictures import png
+from vaegan_jax.training.experiment import Experiment
+
+MEMORIZED = 2000
+"""Samples whose nearest training images are searched."""
+CLOSE = 5
+"""Percentile of the distances between real neighbors below which the birthday test calls samples duplicates."""
+
+
+def defaults(experiment: Experiment | None) -> tuple[str, ...]:
+    """What is measured where nothing is asked for: quick, and telling for any model."""
+    names = ("frechet", "kernel", "precision-recall", "density-coverage")
+    return names + (("elbo",) if model_metrics.has_encoder(experiment) else ())
+
+
+def _frechet(view: View) -> list[Reading]:
+    found = frechet.estimate(view.real.moments, view.samples.moments)
+    notes = {"expected bias": found.bias}
+    return [Reading(view.name("FD", "FID"), found.distance, notes=notes, settings=_covariance(found.form))]
+
+
+def _frechet_infinity(view: View) -> list[Reading]:
+    smallest = min(5000, view.samples.count // 2)
+    found = frechet.infinity(view.real.moments, view.samples.features, smallest=smallest, seed=view.how.seed)
+    settings = _covariance("eigh") | {"points": len(found.counts), "smallest subset": smallest}
+    return [Reading(view.name("FD-infinity", "FID-infinity"), found.distance, found.error, settings=settings)]
+
+
+def _covariance(form: str) -> dict[str, str]:
+    return {"covariance": "unbiased, 1/(N-1)", "form": form}
+
+
+def _kernel(view: View) -> list[Reading]:
+    size = min(1000, view.samples.count, view.real.count)
+    found = kernel_distance.distance(view.real.features, view.samples.features, size=size)
+    settings = {"kernel": "cubic", "subsets": 100, "subset size": size}
+    notes = {"spread": "over subsets; may be below 0"}
+    return [Reading(view.name("KD", "KID"), found.mean, found.deviation, notes, settings)]
+
+
+def _cmmd(view: View) -> list[Reading]:
+    unit = [x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in _features(view)]
+    value = kernel_distance.cmmd(*unit)
+    return [Reading(view.name("MMD"), value, settings={"kernel": "Gaussian", "sigma": 10.0, "features": "unit norm"})]
+
+
+def _inception_score(view: View) -> list[Reading]:
+    found = inception_score.score(view.samples.logits)
+    notes = {"spread": "over 10 splits"}
+    return [Reading(view.name("IS", "IS"), found.mean, found.deviation, notes, {"splits": 10, "permutation": 2020})]
+
+
+def _precision_recall(view: View) -> list[Reading]:
+    found = neighbors.precision_recall(*_features(view), k=3)
+    settings = {"k": 3, "balls": "closed"}
+    return [
+        Reading(view.name("precision"), found.precision, settings=settings),
+        Reading(view.name("recall"), found.recall, settings=settings),
+    ]
+
+
+def _density_coverage(view: View) -> list[Reading]:
+    found, settings = neighbors.density_coverage(*_features(view), k=5), {"k": 5, "balls": "open"}
+    expected = neighbors.expected_coverage(view.real.count, view.samples.count, 5)
+    return [
+        Reading(view.name("density"), found.density, notes={"of the data itself": 1.0}, settings=settings),
+        Reading(view.name("coverage"), found.coverage, notes={"of the data itself": expected}, settings=settings),
+    ]
+
+
+def _prd(view: View) -> list[Reading]:
+    found, settings = prd.score(*_features(view), seed=view.how.seed), {"clusters": 20, "clusterings": 10}
+    return [
+        Reading(view.name("PRD-F8"), found.recall, notes={"weighs": "recall"}, settings=settings),
+        Reading(view.name("PRD-F1/8"), found.precision, notes={"weighs": "precision"}, settings=settings),
+    ]
+
+
+def _vendi(view: View) -> list[Reading]:
+    count = min(view.real.count, view.samples.count)
+    real, samples = (x[:count] for x in _features(view))
+    notes = {"of real images": vendi.score(real)}
+    return [Reading(view.name("Vendi"), vendi.score(samples), notes=notes, real_count=count, sample_count=count)]
+
+
+def _memorization(view: View) -> list[Reading]:
+    train, test = (view.real, view.other) if view.how.real == "train" else (view.other, view.real)
+    count = min(MEMORIZED, view.samples.count)
+    features, images = view.samples.features[:count], view.samples.images[:count]
+    counts = {"real_count": train.count, "sample_count": count, "split": "train and test"}
+    found = memorization.ratio(features, train.features, test.features)
+    near = memorization.nearest(images, train.images)
+    order = {"pixels": near, "features": memorization.nearest(features[:, :], train.features[: len(train.images)])}
+    pictures = {
+        f"nearest-{space}": png(memorization.picture(images, train.images[one.indices], one.distances))
+        for space, one in order.items()
+    }
+    copied = memorization.copying(features, train.features, test.features, seed=view.how.seed)
+    authentic = memorization.authenticity(features, train.features)
+    pixels = memorization.ratio(images, train.images, test.images)
+    return [
+        Reading(view.name("C_T"), copied, notes={"of new images": 0.0, "copies": "far below 0"}, **counts),
+        Reading(view.name("AuthPct"), authentic, better="higher", **counts),
+        Reading(view.name("nearer-train"), found.closer, notes={"of new images": found.expected}, **counts),
+        Reading(
+            "nearer-train-pixels", pixels.closer, notes={"of new images": pixels.expected}, pictures=pictures, **counts
+        ),
+    ]
+
+
+def _birthday(view: View) -> list[Reading]:
+    count = min(MEMORIZED, view.samples.count, view.real.count)
+    real, samples = (x[:count] for x in _features(view))
+    threshold = float(np.percentile(neighbors.radii(real, 1), CLOSE))
+    found = memorization.birthday(samples, threshold, seed=view.how.seed)
+    settings = {"duplicate": f"below the {CLOSE}th percentile of the distances between real neighbors"}
+    notes = {"batch": float(found.batch), "probability": found.probability}
+    counts = {"real_count": count, "sample_count": count}
+    return [Reading(view.name("support"), found.support, notes=notes, settings=settings, **counts)]
+
+
+def _sliced_wasserstein(view: View) -> list[Reading]:
+    count = min(len(view.real.images), len(view.samples.images))
+    found = sliced_wasserstein.sliced_wasserstein(view.real.images[:count], view.samples.images[:count], view.how.seed)
+    levels = {f"level {side}": value for side, value in found.levels.items()}
+    settings = {"patches": sliced_wasserstein.PATCHES, "directions": sliced_wasserstein.DIRECTIONS}
+    counts = {"real_count": count, "sample_count": count}
+    notes = levels | {"floor": found.floor}
+    return [Reading("SWD x 1000", found.mean, notes=notes, settings=settings, dtype="float32", **counts)]
+
+
+def _ms_ssim(view: View) -> list[Reading]:
+    small = "refuse" if min(view.data.shape[:2]) >= structural_similarity.SMALLEST else "progan"
+    found = structural_similarity.diversity(view.samples.images, seed=view.how.seed, small=small)
+    real = structural_similarity.diversity(view.real.images, seed=view.how.seed, small=small)
+    settings = {"pairs": found.pairs, "window": "11, shrunk as in Progressive GAN" if small == "progan" else "11"}
+    counts = {"real_count": len(view.real.images), "sample_count": len(view.samples.images)}
+    notes = {"of real images": real.score}
+    return [Reading("MS-SSIM", found.score, found.error, notes, settings, **counts)]
+
+
+def _classification_accuracy(view: View) -> list[Reading]:
+    spec, samples = view.data.train.spec, view.samples
+    source = ArraySource({"image": samples.images, "label": samples.labels}, "the samples", spec.classes)
+    tell = lambda done, total: view.tell("classifier of samples", done, total)  # noqa: E731
+    found = classification_accuracy.classification_accuracy(source, view.data.test, view.how.seed, report=tell)
+    counts = {"real_count": found.tested_on, "sample_count": found.trained_on, "split": "test"}
+    notes = {"top 5": found.top5, "worst class": min(found.by_class.values())}
+    return [Reading("CAS", found.accuracy, notes=notes, dtype="float32", **counts)]
+
+
+def _stacked_modes(view: View) -> list[Reading]:
+    def single(source: Source) -> ArraySource:  # the red digits, and what they are
+        examples = gather(source, np.arange(len(source)))
+        arrays = {"image": quantized(examples["image"])[..., :1], "label": examples["label"] // 100}
+        return ArraySource(arrays, f"the digits of {source.spec.name}", 10)
+
+    tell = lambda done, total: view.tell("classifier of digits", done, total)  # noqa: E731
+    digits = classifier.trained(single(view.data.train), single(view.data.test), report=tell)
+    named = modes.stacked_labels(view.samples.images, lambda images: classifier.logits(digits, images).argmax(1))
+    found = modes.stacked_modes(named)
+    settings = {"classifier_sha256": digits.sha256, "classifier accuracy": digits.accuracy}
+    counts = {"real_count": 0, "sample_count": found.count}
+    kl = Reading("KL", found.kl, notes={"floor": found.kl_floor}, settings=settings, better="lower", **counts)
+    return [Reading("modes", float(found.found), notes={"of": 1000.0}, settings=settings, **counts), kl]
+
+
+def _features(view: View) -> tuple[np.ndarray, np.ndarray]:
+    return view.real.features, view.samples.features
+
+
+def _unlabeled(experiment: Experiment | None, train: Source, labeled: bool) -> str:
+    if not train.spec.classes:
+        return f"it needs labels, and {train.spec.name} has none"
+    return "" if labeled else 'it needs labeled samples: --samples FILE.npz with an array "label"'
+
+
+def _not_stacked(experiment: Experiment | None, train: Source, labeled: bool) -> str:
+    stacked = train.spec.classes == 1000 and train.spec.image_shape[2] == 3
+    return "" if stacked else "it needs stacked digits: color images with labels 100 red + 10 green + blue"
+
+
+FEATURES, MOMENTS, IMAGES = frozenset({"features"}), frozenset({"moments"}), frozenset({"images"})
+METRICS: dict[str, Metric] = {
+    "frechet": Metric(_frechet, "lower", MOMENTS),
+    "frechet-infinity": Metric(_frechet_infinity, "lower", MOMENTS | FEATURES),
+    "kernel": Metric(_kernel, "lower", FEATURES),
+    "cmmd": Metric(_cmmd, "lower", FEATURES),
+    "inception-score": Metric(_inception_score, "higher", frozenset({"logits"})),
+    "precision-recall": Metric(_precision_recall, "higher", FEATURES),
+    "density-coverage": Metric(_density_coverage, "higher", FEATURES),
+    "prd": Metric(_prd, "higher", FEATURES),
+    "vendi": Metric(_vendi, "higher", FEATURES),
+    "memorization": Metric(_memorization, "neither", FEATURES | IMAGES | {"both splits"}),
+    "birthday": Metric(_birthday, "higher", FEATURES),
+    "sliced-wasserstein": Metric(_sliced_wasserstein, "lower", IMAGES),
+    "ms-ssim": Metric(_ms_ssim, "lower", IMAGES),
+    "classification-accuracy": Metric(_classification_accuracy, "higher", IMAGES, _unlabeled),
+    "stacked-modes": Metric(_stacked_modes, "higher", IMAGES, _not_stacked),
+    **model_metrics.METRICS,
+}
+"""By the names of `config.METRICS`."""

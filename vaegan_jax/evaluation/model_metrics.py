@@ -1,0 +1,196 @@
+"""Metrics that look into the model: likelihoods, and the geometry of its latent space."""
+
+import dataclasses
+import math
+
+import jax
+import numpy as np
+
+from vaegan_jax.data import Source
+from vaegan_jax.data.augmentation import middle
+from vaegan_jax.data.sources import gather
+from vaegan_jax.evaluation import conditioning, lpips, path_length, weights
+from vaegan_jax.evaluation.evidence import quantized
+from vaegan_jax.evaluation.likelihood import annealing, parzen, rates
+from vaegan_jax.evaluation.likelihood.bounds import bounds, over_images
+from vaegan_jax.evaluation.likelihood.latent_models import LatentModel, of_gan, of_vae
+from vaegan_jax.evaluation.likelihood.protocol import Protocol, bits_per_dimension, prepared, warn_of
+from vaegan_jax.evaluation.view import Metric, Reading, Subject, View
+from vaegan_jax.training.experiment import Experiment
+
+BOUNDS, ANNEALING, SIMULATED, PATHS, LATENTS = range(5)
+"""What a metric's key is for."""
+ANNEALED = 64
+"""Test images that are annealed at most: each takes a thousand transitions of sixteen chains."""
+VALIDATION = 1000
+"""Training images on which a Parzen window's width is chosen."""
+PATH_COUNT = 10_000
+LPIPS = ("vgg16", "alexnet")
+"""Networks that path lengths are measured by, the first that is there."""
+CONDITIONED = 64
+"""Latents at which the Jacobian is taken."""
+
+
+def _elbo(view: View) -> list[Reading]:
+    """-ELBO with the KL in closed form, and its two parts."""
+    found, protocol = _bounds(view, 1)
+    negative, rate, distortion = over_images(-found.elbo), found.rate.mean(), found.distortion.mean()
+    notes = {"rate": float(rate), "distortion": float(distortion)} | _bits(view, protocol, negative.mean)
+    return [_likelihood("-ELBO", negative, notes, protocol, view)]
+
+
+def _nll(view: View) -> list[Reading]:
+    found, protocol = _bounds(view, view.how.importance_samples)
+    negative = over_images(-found.importance_weighted)
+    notes = {"-ELBO": float(-found.elbo.mean()), "effective draws": float(np.median(found.effective_draws))}
+    return [_likelihood("NLL", negative, notes | _bits(view, protocol, negative.mean), protocol, view)]
+
+
+def _ais(view: View) -> list[Reading]:
+    model, settings = _latent_model(view), annealing.Annealing(temperatures=view.how.temperatures)
+    images, protocol = _test_images(view, min(ANNEALED, view.how.likelihood_count), 1)
+    found = annealing.annealed(model, images, view.key(ANNEALING), settings)
+    gap = annealing.bidirectional(model, min(16, len(images)), view.key(SIMULATED), settings).gap
+    negative = over_images(-found.log_evidence)
+    notes = {"gap on simulated images": gap.mean, "acceptance": float(found.acceptance.mean())}
+    reading = _likelihood("NLL-AIS", negative, notes | _bits(view, protocol, negative.mean), protocol, view)
+    told = dataclasses.asdict(settings) | (
+        {} if has_encoder(view.subject.experiment) else {"deviation": view.how.deviation}
+    )
+    return [reading._replace(settings=reading.settings | told)]
+
+
+def _active_units(view: View) -> list[Reading]:
+    images, protocol = _test_images(view, view.how.likelihood_count, 1)
+    found = rates.active_units(rates.posterior_means(_latent_model(view), images))
+    notes = {"of": float(len(found.variances))}
+    counts = {"split": "test", "real_count": len(images), "sample_count": 0}
+    settings = {"threshold": rates.THRESHOLD, "binarization": protocol.binarization}
+    return [Reading("active-units", float(found.count), notes=notes, settings=settings, dtype="float32", **counts)]
+
+
+def _parzen(view: View) -> list[Reading]:
+    flat = lambda images: images.reshape(len(images), -1) / 255  # noqa: E731
+    count = min(view.how.likelihood_count, len(view.data.test))
+    test = flat(_images(view, view.data.test, count))
+    validation = flat(_images(view, view.data.train, min(VALIDATION, len(view.data.train))))
+    found = parzen.parzen(test, validation, flat(view.samples.images))
+    counts = {"split": "test", "real_count": count, "sample_count": len(view.samples.images)}
+    notes = {"bandwidth": found.bandwidth, "beware": "misleads; see Theis et al. 2016"}
+    settings = {"pixels": "in [0, 1]", "validation images": len(validation)}
+    return [Reading("Parzen", found.nats.mean, found.nats.standard_error, notes, settings, **counts)]
+
+
+def _path_length(view: View) -> list[Reading]:
+    network = next(name for name in LPIPS if weights.present(name))
+    arrays, sha256 = weights.load(network)
+    model, config, spec = view.subject.experiment.model, view.subject.experiment.config.model, _spec(view.subject)
+    params, stats = view.subject.params, view.subject.stats
+    found = path_length.path_length(
+        lambda z: model.generate(config, spec, params, stats, z),
+        lambda a, b: lpips.distance(arrays, a, b, network),
+        model.prior(config),
+        view.key(PATHS),
+        min(PATH_COUNT, view.how.count),
+    )
+    settings = {"distance": f"LPIPS-{network}", "distance_sha256": sha256, "epsilon": 1e-4, "kept": "1 to 99 %"}
+    settings |= {"path": "great circle in z", "beginning": "anywhere on the path"}
+    counts = {"real_count": 0, "sample_count": found.count}
+    return [
+        Reading("PPL", found.mean, found.error, settings=settings, rounding="none", dtype="float32", **counts),
+    ]
+
+
+def _conditioning(view: View) -> list[Reading]:
+    model, config, spec = view.subject.experiment.model, view.subject.experiment.config.model, _spec(view.subject)
+    keys = jax.random.split(view.key(LATENTS), CONDITIONED)
+    found = conditioning.conditioning(
+        lambda z: model.generate(config, spec, view.subject.params, view.subject.stats, z), model.prior(config)(keys)
+    )
+    notes = {"spread": "between latents"}
+    counts = {"real_count": 0, "sample_count": CONDITIONED}
+    return [Reading("log-condition", found.mean, found.deviation, notes, rounding="none", **counts)]
+
+
+def _bounds(view: View, draws: int):
+    images, protocol = _test_images(view, view.how.likelihood_count, draws)
+    config = view.subject.experiment.config.model
+    warn_of(protocol, "bernoulli" if config.likelihood == "bernoulli" else "gaussian")
+    return bounds(_latent_model(view), images, view.key(BOUNDS), draws), protocol
+
+
+def _likelihood(name: str, estimate, notes: dict, protocol: Protocol, view: View) -> Reading:
+    settings = dataclasses.asdict(protocol)
+    split, count = settings.pop("split"), settings.pop("images")
+    notes = {"spread": "standard error over images, nats"} | notes
+    counts = {"split": split, "real_count": count, "sample_count": 0}
+    return Reading(name, estimate.mean, estimate.standard_error, notes, settings, rounding="none", **counts)
+
+
+def _bits(view: View, protocol: Protocol, nats: float) -> dict[str, float]:
+    """-log p in bits per dimension, where pixels have a probability."""
+    if protocol.binarization == protocol.dequantization == "none":
+        return {}
+    scale = {} if protocol.dequantization == "uniform" else {"levels_per_unit": 1.0}
+    return {"bits per dimension": float(bits_per_dimension(nats, math.prod(view.data.shape), **scale))}
+
+
+def _test_images(view: View, count: int, draws: int) -> tuple[np.ndarray, Protocol]:
+    how, test = view.how, view.data.test
+    protocol = Protocol(
+        binarization=how.binarization,
+        seed=how.seed,
+        preceding_images=len(view.data.train) if how.binarization == "static" else 0,
+        dequantization=how.dequantization,
+        images=min(count, len(test)),
+        importance_samples=draws,
+    )
+    return prepared(protocol, _images(view, test, protocol.images)), protocol
+
+
+def _images(view: View, source: Source, count: int) -> np.ndarray:
+    """The first images of a source, uint8, of the model's shape."""
+    return quantized(middle(gather(source, np.arange(count))["image"], view.data.shape))
+
+
+def _latent_model(view: View) -> LatentModel:
+    subject, spec = view.subject, _spec(view.subject)
+    config = subject.experiment.config.model
+    if has_encoder(subject.experiment):
+        return of_vae(config, spec, subject.params, subject.stats)
+    return of_gan(config, spec, subject.params, subject.stats, view.how.deviation)
+
+
+def _spec(subject: Subject):
+    return subject.experiment.spec
+
+
+def has_encoder(experiment: Experiment | None) -> bool:
+    """Whether there is a model that gives q(z | x) and p(x | z)."""
+    return experiment is not None and hasattr(experiment.model, "log_likelihood")
+
+
+def _without_model(experiment: Experiment | None, train: Source, labeled: bool) -> str:
+    return "" if experiment else "it looks into a model: name a run, not samples"
+
+
+def _without_encoder(experiment: Experiment | None, train: Source, labeled: bool) -> str:
+    told = "" if has_encoder(experiment) else "it needs a model with an encoder (vae has); ais does without one"
+    return _without_model(experiment, train, labeled) or told
+
+
+def _without_lpips(experiment: Experiment | None, train: Source, labeled: bool) -> str:
+    here = any(weights.present(name) for name in LPIPS)
+    told = "" if here else f"it needs the weights of LPIPS: get them with {weights.how_to_get(LPIPS[0])}"
+    return _without_model(experiment, train, labeled) or told
+
+
+METRICS: dict[str, Metric] = {
+    "elbo": Metric(_elbo, "lower", refuse=_without_encoder),
+    "nll": Metric(_nll, "lower", refuse=_without_encoder),
+    "ais": Metric(_ais, "lower", refuse=_without_model),
+    "active-units": Metric(_active_units, "higher", refuse=_without_encoder),
+    "parzen": Metric(_parzen, "higher", frozenset({"images"})),
+    "path-length": Metric(_path_length, "lower", refuse=_without_lpips),
+    "conditioning": Metric(_conditioning, "lower", refuse=_without_model),
+}
