@@ -28,9 +28,10 @@ def test_the_game_written_by_hand_spirals_out_stays_and_spirals_in(tmp_path):
     assert abs(norms["extragradient"] - 2**0.5 * (1 - 0.1**2 + 0.1**4) ** 250) < 1e-3
 
 
-def test_the_lines_of_python_train_resume_sample_and_inspect(tmp_path):
-    done = run(blocks("python")[1], tmp_path)
+def test_the_lines_of_python_train_resume_sample_inspect_and_evaluate(tmp_path):
+    done = run(blocks("python")[1] + blocks("python")[3], tmp_path)
     assert done.returncode == 0, done.stderr
+    assert "FD-pixels" in done.stdout and "recall-pixels" in done.stdout
     assert (tmp_path / "runs" / "001-vae-fashion_mnist_small" / "samples.png").is_file()
     assert re.search(r"^[0-9a-f]{64} last weights$", done.stdout, flags=re.MULTILINE)
 

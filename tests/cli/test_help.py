@@ -32,6 +32,17 @@ HELP = {
     ("reconstruct",): ["DIR", "--count INT", "(default: 64)", "--output FILE"],
     ("inspect",): ["DIR", "--json", "(default: False)"],
     ("models",): ["List the models"],
+    ("evaluate",): [
+        "DIR",
+        "--samples FILE.npz|DIR",
+        "--metrics STR",
+        "(default: 10000)",
+        "--real {train,test}",
+        "--json",
+    ],
+    ("compare",): ["DIR", "--output FILE", "FILE.html, FILE.md or FILE.png"],
+    ("metrics",): ["List the metrics"],
+    ("weights",): ["{list,fetch,import}", "NAME|FILE"],
     ("data",): ["{list,prepare,show}", "--from DIR", "--size INT", "--split {train,test}", "--output FILE.png"],
 }
 

@@ -36,6 +36,13 @@ def by_sqrtm(x, y, ddof=1):
     return shift @ shift + np.trace(a + b) - 2 * np.trace(scipy.linalg.sqrtm(a @ b).real)
 
 
+def by_nuclear(x, y):
+    """The roots as singular values of X Y^T, which square nothing."""
+    a, b = ((side - side.mean(axis=0)) / math.sqrt(len(side) - 1) for side in (x, y))
+    roots = np.linalg.svd(a @ b.T, compute_uv=False).sum()
+    return np.sum((x.mean(axis=0) - y.mean(axis=0)) ** 2) + (a**2).sum() + (b**2).sum() - 2 * roots
+
+
 def test_moments_are_those_of_numpy_whatever_the_batches(monkeypatch):
     monkeypatch.setattr(moments, "CHUNK", 64)
     x = 1e4 + standard(8, 0, 500)
@@ -144,9 +151,20 @@ def test_constant_and_repeated_features_need_no_epsilon():
     x, y = rectified(200, 6, 1), rectified(200, 6, 2)
     exact = frechet.distance(of(x), of(y))
     dead = [np.concatenate([side, np.full((200, 2), 7.0)], axis=1) for side in (x, y)]
-    assert frechet.distance(*map(of, dead)) == pytest.approx(exact, rel=1e-7)
+    assert frechet.distance(*map(of, dead)) == pytest.approx(exact, rel=1e-10)
     twice = [np.concatenate([side, side], axis=1) for side in (x, y)]
-    assert frechet.distance(*map(of, twice)) == pytest.approx(2 * exact, rel=1e-7)
+    assert frechet.distance(*map(of, twice)) == pytest.approx(2 * exact, rel=1e-10)
+    turn = np.linalg.qr(standard(8, 0, 8))[0]
+    lone = standard(2, 3, 200)
+    alive = np.concatenate([y, lone], axis=1) @ turn
+    more = np.trace(np.cov(lone.T)) + np.sum((lone.mean(axis=0) - 7) ** 2)
+    for a, b in ((dead[0] @ turn, alive), (alive, dead[0] @ turn)):  # only one of them is singular, and not by columns
+        cross = np.linalg.norm(np.cov(np.concatenate([y, lone], axis=1).T)[:6, 6:])
+        assert cross > 0.01
+        assert frechet.distance(of(a), of(b)) == pytest.approx(by_nuclear(a, b), rel=1e-10)
+        assert frechet.distance(of(a), of(b)) == pytest.approx(exact + more, rel=1e-2)
+    same = [np.full((20, 3), 7.0) + shift for shift in (0, 1)]
+    assert frechet.distance(*map(of, same)) == 3
 
 
 def test_a_matrix_with_a_negative_eigenvalue_is_no_covariance():

@@ -291,8 +291,11 @@ def test_extractor_names_its_protocol_and_refuses_what_is_none(arrays):
 @pytest.mark.parametrize(
     ("resizer", "ends"), [("clean", (-1, 127 / 128)), ("bilinear", (-1, 1)), ("tf1", (-1, 127 / 128))]
 )
-def test_scaling_of_bytes_is_that_of_the_protocol(resizer, ends, monkeypatch):
-    monkeypatch.setattr(inception, "taps", lambda params, images: {"2048": images, "logits_unbiased": images})
+def test_scaling_of_bytes_is_that_of_the_protocol_and_logits_are_those_without_bias(resizer, ends, monkeypatch):
+    names = {"2048": 0, "logits_unbiased": 1, "logits": 2}
+    monkeypatch.setattr(inception, "taps", lambda params, images: {name: images + add for name, add in names.items()})
     images = jnp.broadcast_to(jnp.asarray([0.0, 255.0]).reshape((2, 1, 1, 1)), (2, 1, 1, 3))
-    scaled = inception._APPLY[resizer]((), images)["features"]
+    outputs = inception._APPLY[resizer]((), images)
+    scaled = outputs["features"]
+    np.testing.assert_array_equal(outputs["logits"], scaled + 1)
     np.testing.assert_allclose(scaled[:, 0, 0, 1], ends, rtol=0, atol=1e-7)

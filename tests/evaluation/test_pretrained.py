@@ -169,7 +169,7 @@ def test_efficientnet_has_as_many_tensors_as_its_file():
 # LPIPS
 
 
-@BOTH
+@pytest.mark.parametrize("net", ["alexnet", pytest.param("vgg16", marks=pytest.mark.slow)])
 def test_the_distance_is_the_formula_of_the_paper_in_float64(net):
     arrays, x, y = random_weights(net), images(3, 33), images(3, 33, seed=2)
     expected = np.zeros(3)
@@ -182,6 +182,7 @@ def test_the_distance_is_the_formula_of_the_paper_in_float64(net):
     close(compiled(net)(arrays, x, y), expected, 1e-5)
 
 
+@pytest.mark.slow  # the package takes long to import
 @pytest.mark.parametrize("net, theirs", [("vgg16", "vgg"), ("alexnet", "alex")])
 def test_given_activations_the_distance_is_that_of_the_lpips_package(net, theirs):
     torch, peer = pytest.importorskip("torch"), pytest.importorskip("lpips")
@@ -195,13 +196,15 @@ def test_given_activations_the_distance_is_that_of_the_lpips_package(net, theirs
         layer = peer.NetLinLayer(width)
         layer.model[-1].weight.data = torch.from_numpy(head)[None, :, None, None]
         with torch.no_grad():
-            expected = peer.spatial_average(layer.eval()(difference)).numpy()[:, 0]
+            expected = peer.spatial_average(layer.eval()(difference)).numpy().ravel()
         close(lpips.compare(first, second, head), expected, 1e-6)
 
 
-@BOTH
+@pytest.mark.parametrize("net", ["alexnet", pytest.param("vgg16", marks=pytest.mark.slow)])
 def test_equal_images_are_at_zero(net):
-    assert (compiled(net)(random_weights(net), images(3, 33), images(3, 33)) == 0).all()
+    assert (compiled(net)(random_weights(net), images(3, 33), images(3, 33)) < 1e-14).all()
+    activations = images(2, 5, 4)
+    assert (lpips.compare(activations, activations, np.ones(4, np.float32)) == 0).all()
 
 
 def test_gradients_are_finite_where_there_are_no_activations_and_where_all_are_equal():
@@ -222,7 +225,7 @@ def test_the_gradient_of_a_layer_is_that_of_finite_differences(float64):
 def test_gradients_reach_the_images(net):
     arrays, x, y = random_weights(net), images(1, 33), images(1, 33, seed=2)
     gradient = jax.jit(jax.grad(lambda y: lpips.distance(arrays, x, y, net).sum()))
-    assert (gradient(x) == 0).all()  # the minimum, not NaN
+    assert jnp.abs(gradient(x)).max() < 1e-6 * jnp.abs(gradient(y)).max()  # the minimum, and not NaN
     assert (gradient(y) != 0).mean() > 0.9 and jnp.isfinite(gradient(y)).all()
 
 
@@ -241,7 +244,7 @@ def test_the_distance_is_symmetric_and_each_pair_its_own():
     together = compiled("alexnet")(arrays, x, y)
     close(compiled("alexnet")(arrays, y, x), together, 1e-6)
     others = np.stack([x[0], y[1], y[2]])
-    assert compiled("alexnet")(arrays, x, others)[0] == 0
+    assert compiled("alexnet")(arrays, x, others)[0] < 1e-14
     close(compiled("alexnet")(arrays, x, others)[1:], together[1:], 1e-6)
 
 
@@ -284,6 +287,7 @@ def test_efficientnet_knows_a_palace_and_a_daisy():
     assert outputs["logits"].argmax(1).tolist() == [698, 985]
 
 
+@pytest.mark.slow  # the package takes long to import
 @pytest.mark.parametrize("net, theirs", [("vgg16", "vgg"), ("alexnet", "alex")])
 def test_the_heads_are_those_that_the_lpips_package_ships(net, theirs):
     torch, peer = pytest.importorskip("torch"), pytest.importorskip("lpips")
@@ -313,5 +317,5 @@ def test_damage_is_far_in_the_order_that_people_see(net):
     }
     batch = np.stack(list(others.values()))
     found = dict(zip(others, compiled(net)(arrays, np.broadcast_to(x, batch.shape), batch).tolist(), strict=True))
-    assert found["same"] == 0 < found["shift"] < found["noise"] < found["blur"] < found["strong blur"]
+    assert found["same"] < 1e-14 < found["shift"] < found["noise"] < found["blur"] < found["strong blur"]
     assert found["other"] > 0.7

