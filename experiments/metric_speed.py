@@ -72,12 +72,10 @@ def coverages() -> dict[str, Callable[[], float]]:
 def inceptions(count: int = 32) -> dict[str, Callable[[], float]]:
     """Features of images of 299 pixels, weights random: the sum is only there to be waited for."""
     import torch
-    from pytorch_fid.inception import InceptionV3, fid_inception_v3  # noqa: F401
-
     images = np.random.default_rng(SEED).integers(0, 256, (count, 299, 299, 3), dtype=np.uint8)
     rng = np.random.default_rng(SEED)
-    arrays = {name: rng.normal(0, 0.05, shape).astype(np.float32) for name, shape in inception.SHAPES.items()}
-    arrays = {name: np.abs(array) + 0.5 if name.endswith("var") else array for name, array in arrays.items()}
+    arrays = {name: rng.normal(0, 0.05, shape).astype(np.float32) for name, shape in inception.shapes().items()}
+    arrays = {name: np.abs(array) + 0.5 if name.endswith("variance") else array for name, array in arrays.items()}
     network = inception.extractor(arrays, digest(arrays))
     module = _inception_module().eval()
     given = torch.tensor(images).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -1,6 +1,7 @@
 """Annealed importance sampling against probabilistic PCA, and against quadrature where the decoder is not linear."""
 
 import math
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -73,9 +74,11 @@ def test_few_temperatures_are_unbiased_in_either_direction(float64):
     assert annealing.annealed(ONE.model(), x, KEY, settings).acceptance.mean() < 0.9
 
 
+SHORT = Annealing(temperatures=20, chains=2, leapfrog_steps=2, images_at_once=3)
+
+
 def test_step_sizes_are_frozen_or_adapted_as_the_name_says(float64):
-    settings = Annealing(temperatures=20, chains=2, leapfrog_steps=2, images_at_once=3)
-    inside = Annealing(**{**settings.__dict__, "step_sizes": "adapted-in-the-chain"})
+    settings, inside = SHORT, replace(SHORT, step_sizes="adapted-in-the-chain")
     x, z = X[:3], Z[:3]
     frozen, adapted = (annealing.annealed(PPCA.model(), x, KEY, mode) for mode in (settings, inside))
     assert (frozen.step_sizes[0] == 0.3).all() and (adapted.step_sizes[0] == 0.3).all()
@@ -94,8 +97,8 @@ def test_step_sizes_are_frozen_or_adapted_as_the_name_says(float64):
     assert (moved[0] != moved[1]).any()
 
 
-def test_no_bit_depends_on_which_images_are_annealed_together():
-    settings = Annealing(temperatures=4, chains=2, leapfrog_steps=2, images_at_once=3)
+def test_no_bit_depends_on_which_images_are_annealed_together(float64):
+    settings = SHORT
     whole = annealing.annealed(PPCA.model(), X[:7], KEY, settings)
     for at, count in ((0, 2), (2, 5)):
         part = annealing.annealed(PPCA.model(), X[at : at + count], KEY, settings, first=at)
@@ -103,8 +106,8 @@ def test_no_bit_depends_on_which_images_are_annealed_together():
     assert (annealing.annealed(PPCA.model(), X[:7], KEY, settings, first=1).log_weights != whole.log_weights).all()
 
 
-def test_a_trajectory_that_leaves_all_numbers_is_rejected():
-    settings = Annealing(temperatures=4, chains=2, leapfrog_steps=2, images_at_once=3, first_step_size=1e20)
+def test_a_trajectory_that_leaves_all_numbers_is_rejected(float64):
+    settings = replace(SHORT, first_step_size=1e200)
     found = annealing.annealed(PPCA.model(), X[:3], KEY, settings)
     assert np.isfinite(found.log_weights).all()
     assert (found.acceptance == 0).all()

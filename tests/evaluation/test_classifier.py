@@ -100,6 +100,12 @@ def test_the_seed_decides_every_bit(fitted):
     assert any((fitted[name] != other[name]).any() for name in fitted)
 
 
+def test_the_seed_decides_the_first_weights_not_the_order_of_the_data_alone():
+    still = replace(SMALL, learning_rate=1e-30, weight_decay=0.0)
+    first, other = (own.fit(TRAIN, seed, still)["params/classifier/Dense_0/kernel"] for seed in (0, 1))
+    assert abs(first - other).max() > 0.1
+
+
 def test_data_that_do_not_fit_the_device_are_streamed_to_the_same_end(fitted, monkeypatch):
     monkeypatch.setattr(own, "fits", lambda source: False)
     streamed = own.fit(TRAIN, 0, SMALL)
@@ -189,6 +195,17 @@ def test_a_damaged_file_is_told_and_replaced(counted, tmp_path, damage):
         own.trained(TRAIN, TEST, 0, SMALL, tmp_path)
 
 
+def test_a_whole_file_with_other_arrays_is_told_too(counted, tmp_path):
+    own.trained(TRAIN, TEST, 0, SMALL, tmp_path)
+    (path,) = tmp_path.iterdir()
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **arrays | {"params/classifier/Dense_0/bias": arrays["params/classifier/Dense_0/bias"] + 1})
+    with pytest.warns(Caution, match="damaged"):
+        own.trained(TRAIN, TEST, 0, SMALL, tmp_path)
+    assert len(counted) == 2
+
+
 def test_where_it_cannot_be_kept_it_is_told_and_works_all_the_same(counted, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.warns(Caution, match="cannot be kept"):
@@ -245,10 +262,10 @@ def test_samples_under_wrong_labels_score_worse_than_chance():
 
 
 def test_top_5_counts_the_true_class_among_the_five_most_probable(made, monkeypatch):
-    logits = np.array([[7, 6, 5, 4, 3, 2.0]] * 3)
-    monkeypatch.setattr(cas, "predict", lambda *_: (logits, np.array([0, 4, 5], np.int32)))
+    logits = np.array([[7, 6, 5, 4, 3, 2.0]] * 4)
+    monkeypatch.setattr(cas, "predict", lambda *_: (logits, np.array([0, 0, 4, 5], np.int32)))
     score = cas._score(made, TEST, 1)
-    assert score[:2] == (1 / 3, 2 / 3) and score.by_class == {0: 1.0, 4: 0.0, 5: 0.0}
+    assert score[:2] == (1 / 2, 3 / 4) and score.by_class == {0: 1.0, 4: 0.0, 5: 0.0}
 
 
 def test_naive_augmentation_trains_on_real_images_and_samples(monkeypatch):

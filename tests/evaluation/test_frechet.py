@@ -1,4 +1,4 @@
-"""Moments and the Frechet distance against closed forms, scipy, three packages, and the traps of its numerics."""
+"""The Frechet distance against closed forms, scipy, three packages, and the traps of its numerics."""
 
 import math
 import types
@@ -9,8 +9,8 @@ import pytest
 import scipy.linalg
 
 from vaegan_jax.errors import Caution, UserError
-from vaegan_jax.evaluation import frechet, moments
-from vaegan_jax.evaluation.moments import Moments, accumulate, covariance, merge, of
+from vaegan_jax.evaluation import frechet
+from vaegan_jax.evaluation.moments import Moments, covariance, of
 
 quietly = pytest.mark.filterwarnings("ignore::vaegan_jax.errors.Caution", "ignore::scipy.linalg.LinAlgWarning")
 
@@ -41,65 +41,6 @@ def by_nuclear(x, y):
     a, b = ((side - side.mean(axis=0)) / math.sqrt(len(side) - 1) for side in (x, y))
     roots = np.linalg.svd(a @ b.T, compute_uv=False).sum()
     return np.sum((x.mean(axis=0) - y.mean(axis=0)) ** 2) + (a**2).sum() + (b**2).sum() - 2 * roots
-
-
-def test_moments_are_those_of_numpy_whatever_the_batches(monkeypatch):
-    monkeypatch.setattr(moments, "CHUNK", 64)
-    x = 1e4 + standard(8, 0, 500)
-    for cuts in ([], [1, 2, 3], [64, 128], [100, 100, 499], [63, 65, 300]):
-        result = accumulate(np.split(x, cuts))
-        assert result.count == 500
-        np.testing.assert_allclose(result.mean, x.mean(axis=0), rtol=1e-14)
-        np.testing.assert_allclose(covariance(result), np.cov(x.T), rtol=1e-11, atol=1e-11)
-        for mine, whole in zip(result, of(x), strict=True):
-            np.testing.assert_array_equal(mine, whole)
-
-
-def test_moments_of_two_hosts_merge_to_those_of_all():
-    x = 1e3 + rectified(300, 8, 0)
-    for cut in (1, 2, 150, 299):
-        merged, whole = merge(of(x[:cut]), of(x[cut:])), of(x)
-        assert merged.count == 300
-        np.testing.assert_allclose(merged.mean, whole.mean, rtol=1e-14)
-        np.testing.assert_allclose(merged.scatter, whole.scatter, rtol=1e-12, atol=1e-9)
-
-
-def test_float32_features_are_summed_in_float64():
-    x = (100 + standard(4, 0, 3000)).astype(np.float32)
-    result = of(x)
-    assert result.mean.dtype == result.scatter.dtype == np.float64
-    np.testing.assert_allclose(covariance(result), np.cov(x.astype(np.float64).T), rtol=1e-11, atol=1e-12)
-    one_pass = (x.T @ x - len(x) * np.outer(x.mean(axis=0), x.mean(axis=0))) / (len(x) - 1)
-    assert np.abs(one_pass - covariance(result)).max() > 1e-4
-
-
-def test_the_normalizer_is_one_less_than_the_count_unless_it_is_said():
-    x = standard(3, 0, 50)
-    np.testing.assert_allclose(covariance(of(x)), np.cov(x.T), rtol=1e-13)
-    np.testing.assert_allclose(covariance(of(x), "biased"), np.cov(x.T, ddof=0), rtol=1e-13)
-
-
-@pytest.mark.parametrize("damage", [np.nan, np.inf])
-def test_features_that_are_not_finite_are_refused_with_the_first_image(damage, monkeypatch):
-    monkeypatch.setattr(moments, "CHUNK", 16)
-    x = standard(3, 0, 100)
-    x[[71, 90], 1] = damage
-    with pytest.raises(UserError, match="image 71 are not finite"):
-        accumulate(np.split(x, [10, 40, 60]))
-    with pytest.raises(UserError, match="fake image 71 are not finite"):
-        frechet.distance_of_features(standard(3, 1, 100), x)
-
-
-def test_moments_of_nothing_of_one_image_and_of_two_widths_are_refused():
-    with pytest.raises(UserError, match="at least 2"):
-        accumulate([])
-    with pytest.raises(UserError, match="at least 2 images, there is 1"):
-        covariance(of(standard(3, 0, 1)))
-    with pytest.raises(UserError, match="image 5 has 4 features, those before it 3"):
-        accumulate([standard(3, 0, 5), standard(4, 0, 5)])
-    for function in (frechet.distance, merge):
-        with pytest.raises(UserError, match="3 and of 4 features: use one extractor"):
-            function(of(standard(3, 0, 50)), of(standard(4, 0, 50)))
 
 
 def test_commuting_gaussians_have_the_distance_of_their_deviations():
@@ -154,17 +95,30 @@ def test_constant_and_repeated_features_need_no_epsilon():
     assert frechet.distance(*map(of, dead)) == pytest.approx(exact, rel=1e-10)
     twice = [np.concatenate([side, side], axis=1) for side in (x, y)]
     assert frechet.distance(*map(of, twice)) == pytest.approx(2 * exact, rel=1e-10)
+
+
+def test_one_singular_covariance_is_enough_for_all_digits():
+    x, y = rectified(200, 6, 1), rectified(200, 6, 2)
     turn = np.linalg.qr(standard(8, 0, 8))[0]
     lone = standard(2, 3, 200)
     alive = np.concatenate([y, lone], axis=1) @ turn
-    more = np.trace(np.cov(lone.T)) + np.sum((lone.mean(axis=0) - 7) ** 2)
-    for a, b in ((dead[0] @ turn, alive), (alive, dead[0] @ turn)):  # only one of them is singular, and not by columns
-        cross = np.linalg.norm(np.cov(np.concatenate([y, lone], axis=1).T)[:6, 6:])
-        assert cross > 0.01
-        assert frechet.distance(of(a), of(b)) == pytest.approx(by_nuclear(a, b), rel=1e-10)
-        assert frechet.distance(of(a), of(b)) == pytest.approx(exact + more, rel=1e-2)
-    same = [np.full((20, 3), 7.0) + shift for shift in (0, 1)]
-    assert frechet.distance(*map(of, same)) == 3
+    dead = np.concatenate([x, np.full((200, 2), 7.0)], axis=1) @ turn
+    exact, singular = by_nuclear(dead, alive), of(dead)
+    nearly = singular._replace(scatter=singular.scatter + 1e-16 * np.trace(singular.scatter) * np.eye(8))
+    np.linalg.cholesky(covariance(nearly))  # rounding decides whether there is a factor, and must not decide more
+    for each in (singular, nearly):
+        assert frechet.distance(each, of(alive)) == pytest.approx(exact, rel=1e-10)
+        assert frechet.distance(of(alive), each) == pytest.approx(exact, rel=1e-10)
+
+
+@quietly
+@pytest.mark.parametrize("count", [2, 20])
+def test_a_generator_that_collapsed_to_one_image_has_a_distance(count):
+    real, same = rectified(20, 3, 1), np.full((count, 3), 7.0)
+    expected = np.sum((real.mean(axis=0) - 7) ** 2) + np.trace(np.cov(real.T))
+    assert frechet.distance_of_features(real, same).distance == pytest.approx(expected, rel=1e-12)
+    assert frechet.distance(of(same), of(real)) == pytest.approx(expected, rel=1e-12)
+    assert frechet.distance_of_features(same, same + 1) == (3, 0, "nuclear" if count == 2 else "eigh")
 
 
 def test_a_matrix_with_a_negative_eigenvalue_is_no_covariance():
@@ -223,7 +177,8 @@ def test_trap_float32_eigenvalues_lose_the_second_digit_of_a_singular_covariance
 def test_fewer_images_than_features_are_told_of_in_one_line():
     with pytest.warns(Caution, match=r"^20 images for 32 features: .*biased upwards") as caught:
         frechet.distance(of(rectified(20, 32, 1)), of(rectified(200, 32, 2)))
-    assert len(caught) == 1 and "\n" not in str(caught[0].message)
+        frechet.distance_of_features(rectified(20, 32, 1), rectified(200, 32, 2))
+    assert len(caught) == 2 and "\n" not in str(caught[0].message)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         frechet.distance(of(rectified(40, 32, 1)), of(rectified(200, 32, 2)))
@@ -290,6 +245,15 @@ def test_the_line_and_its_error_are_those_of_statistics():
     assert result.error == pytest.approx(reference.intercept_stderr, rel=1e-10)
     whole = frechet.distance(of(rectified(600, 8, 1)), of(rectified(900, 8, 2)))
     assert result.distances[-1] == pytest.approx(whole, rel=1e-10)
+
+
+def test_features_that_are_not_finite_or_of_two_widths_are_refused():
+    damaged = standard(3, 0, 100)
+    damaged[71, 1] = np.nan
+    with pytest.raises(UserError, match="fake image 71 are not finite"):
+        frechet.distance_of_features(standard(3, 1, 100), damaged)
+    with pytest.raises(UserError, match="3 and of 4 features: use one extractor"):
+        frechet.distance(of(standard(3, 0, 50)), of(standard(4, 0, 50)))
 
 
 def test_too_few_images_for_a_line_are_refused_with_their_number():

@@ -106,6 +106,9 @@ def test_torch_fidelity_counts_the_same(block):
 def test_all_four_in_one_pass_are_those_of_two(block):
     assert scores(REAL, FAKE) == (*precision_recall(REAL, FAKE), *density_coverage(REAL, FAKE))
     assert precision_recall(REAL, FAKE) == pytest.approx(by_hand(REAL, FAKE, 3, np.less_equal), rel=1e-14)
+    balls = np.sort(scipy.spatial.distance.cdist(REAL, REAL), axis=1)[:, 5]
+    inside = scipy.spatial.distance.cdist(REAL, FAKE) < balls[:, None]
+    assert density_coverage(REAL, FAKE) == pytest.approx((inside.sum() / 5 / 200, inside.any(axis=1).mean()), rel=1e-14)
 
 
 def test_trap_a_ball_holds_its_surface_for_precision_and_not_for_density():

@@ -44,6 +44,13 @@ def test_of_a_linear_generator_on_lines_it_is_twice_the_squared_norm_of_its_matr
     np.testing.assert_allclose(at_ends.mean, result.mean, rtol=1e-3)
 
 
+@pytest.mark.parametrize("ends,expected", [(True, 16), (False, 8)])
+def test_steps_begin_at_the_ends_of_the_paths_or_anywhere_on_them(ends, expected):
+    """g = z^2 on lines: 4 E z_t^2 (z1 - z0)^2 is 16 a dimension at t = 0, and 8 on average over t."""
+    result = measured(lambda z: identity(jnp.square(z)), size=30, path="line", keep=ALL, ends=ends)
+    assert abs(result.mean - 30 * expected) < 4 * result.error and result.error < 8
+
+
 @pytest.mark.parametrize("size,expected", [(2, np.pi**2 / 3), (3, (np.pi**2 - 4) / 2)])
 def test_on_the_unit_sphere_the_speed_is_the_angle(size, expected):
     """Uniform on [0, pi] in the plane, of density sin(angle) / 2 in space; E angle^2 in closed form."""

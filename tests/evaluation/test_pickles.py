@@ -1,10 +1,8 @@
 """Arrays come out of pickles and PyTorch's files as they went in, and nothing that a file holds is run."""
 
 import collections
-import json
 import os
 import pickle
-import struct
 import zipfile
 
 import numpy as np
@@ -12,7 +10,6 @@ import pytest
 
 from vaegan_jax.errors import UserError
 from vaegan_jax.evaluation.pickles import ALLOWED, read_arrays, read_file
-from vaegan_jax.evaluation.tensor_files import read_tensors
 
 FORMATS = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 
@@ -280,7 +277,6 @@ def test_objects_in_arrays_do_not_run_either(tmp_path):
 def test_foreign_files_are_told_in_one_line(tmp_path, content):
     (tmp_path / "f.pth").write_bytes(content)
     told(lambda: read_file(tmp_path / "f.pth"), "f.pth")
-    told(lambda: read_tensors(tmp_path / "f.pth"), "f.pth")
 
 
 def test_flipped_bytes_never_do_more_than_a_user_error():
@@ -299,71 +295,3 @@ def test_files_without_arrays_and_files_that_are_not_there_are_told(tmp_path):
     told(lambda: read_arrays(pickle.dumps({"a": 3}), "f.ckpt"), "f.ckpt", "no arrays")
     told(lambda: read_arrays(pickle.dumps([np.ones(2)]), "f.ckpt"), "f.ckpt", "no arrays")
     told(lambda: read_file(tmp_path / "gone.pth"), "gone.pth", "No such file")
-    told(lambda: read_tensors(tmp_path), str(tmp_path), "directory")
-
-
-def test_a_zip_archive_of_something_else_is_told(tmp_path):
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.writestr("readme.txt", "nothing")
-    told(lambda: read_tensors(tmp_path / "a.zip"), "a.zip", "no data.pkl")
-
-
-# .npz and .safetensors
-
-
-def test_npz_files_are_read_and_objects_in_them_refused(tmp_path):
-    array = np.arange(6, dtype=np.float32).reshape(2, 3)
-    np.savez(tmp_path / "a.npz", **{"x/y": array, "z.w": array.T})
-    same(read_tensors(tmp_path / "a.npz"), {"x/y": array, "z.w": array.T})
-    np.savez(tmp_path / "b.npz", x=np.array([Evil(os.system, f"touch {tmp_path / 'ran'}")]))
-    told(lambda: read_tensors(tmp_path / "b.npz"), "b.npz", "damaged")
-    assert not (tmp_path / "ran").exists()
-    content = (tmp_path / "a.npz").read_bytes()
-    (tmp_path / "c.npz").write_bytes(content[:-30])
-    told(lambda: read_tensors(tmp_path / "c.npz"), "c.npz")
-
-
-def safetensors(header, data):
-    header = json.dumps(header).encode()
-    return struct.pack("<Q", len(header)) + header + data
-
-
-def test_safetensors_are_read(tmp_path):
-    first, second = np.arange(6, dtype="<f4").reshape(2, 3), np.float16([1.5, -2])
-    third = np.float32([1, -2.5, 3])
-    header = {
-        "__metadata__": {"format": "pt"},
-        "a.weight": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]},
-        "b": {"dtype": "F16", "shape": [2], "data_offsets": [24, 28]},
-        "c": {"dtype": "BF16", "shape": [3], "data_offsets": [28, 34]},
-    }
-    upper = (third.view(np.uint32) >> 16).astype("<u2").tobytes()
-    content = safetensors(header, first.tobytes() + second.tobytes() + upper)
-    (tmp_path / "a.safetensors").write_bytes(content)
-    same(read_tensors(tmp_path / "a.safetensors"), {"a.weight": first, "b": np.float32(second), "c": third})
-    for end in (len(content) - 1, 40, 9):
-        (tmp_path / "cut.safetensors").write_bytes(content[:end])
-        told(lambda: read_tensors(tmp_path / "cut.safetensors"), "cut.safetensors")
-
-
-@pytest.mark.parametrize(
-    "entry",
-    [
-        {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]},
-        {"dtype": "F32", "shape": [2], "data_offsets": [4, 12]},
-        {"dtype": "F32", "shape": [2], "data_offsets": [-8, 0]},
-        {"dtype": "F5", "shape": [2], "data_offsets": [0, 8]},
-        {"shape": [2]},
-        3,
-    ],
-)
-def test_wrong_headers_of_safetensors_are_told(tmp_path, entry):
-    (tmp_path / "a.safetensors").write_bytes(safetensors({"a": entry}, bytes(8)))
-    told(lambda: read_tensors(tmp_path / "a.safetensors"), "a.safetensors", "damaged")
-
-
-def test_safetensors_own_writer_is_understood(tmp_path):
-    numpy = pytest.importorskip("safetensors.numpy")
-    arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.arange(3)}
-    numpy.save_file(arrays, tmp_path / "a.safetensors")
-    same(read_tensors(tmp_path / "a.safetensors"), arrays)

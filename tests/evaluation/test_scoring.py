@@ -150,6 +150,7 @@ BAD = {
     "a metric that does not exist": (["vae-0", "--metrics", "fid"], "unknown metric 'fid'"),
     "features that do not exist": (["vae-0", "--features", "inceptoin"], "inceptoin"),
     "no run": (["nowhere"], "there is no run nowhere"),
+    "a resizer that is Inception's": (["vae-0", "--resizer", "tf1"], "add --features inception"),
     "no samples asked for": (["vae-0", "--count", 0], "count must be at least 1, not 0"),
     "an extractor without weights": (["vae-0", "--features", "inception"], "vaegan weights import"),
     "a network that a package has": (["vae-0", "--features", "vgg16"], "vaegan weights fetch vgg16"),

@@ -43,6 +43,8 @@ class Evaluation:
     features: Literal[FEATURES] = "auto"
     """Network whose features are compared; auto: Inception or EfficientNet for color if their weights are there, else
     a classifier of the data set's labels, else pixels."""
+    resizer: Literal["clean", "bilinear", "tf1"] = "clean"
+    """How images are brought to Inception's size: as clean-fid does, as pytorch-fid, or as TensorFlow 1's FID."""
     count: int = 10_000
     """Samples, and real images, that are compared; all real images where there are fewer."""
     real: Literal["train", "test"] = "train"
@@ -69,6 +71,8 @@ class Evaluation:
                 raise unknown("metric", name, METRICS)
         for name in ("count", "likelihood_count", "importance_samples", "temperatures"):
             check(getattr(self, name) > 0, f"{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
+        told = f"resizer {self.resizer} is for Inception: others have one of their own; add --features inception"
+        check(self.resizer == "clean" or self.features == "inception", told)
         check(0 < self.deviation < float("inf"), f"deviation must be above 0 and finite, not {self.deviation}")
         binary, noisy = self.binarization != "none", self.dequantization != "none"
         check(not (binary and noisy), "binary pixels are not dequantized: choose binarization or dequantization")

@@ -65,7 +65,7 @@ def estimate(a: Moments, b: Moments, normalizer: Normalizer = "unbiased") -> Fre
     small; if one covariance is singular and the other is not, it is the singular one that is taken for Sigma_1.
     """
     _check_like(a, b)
-    first, second = (a, b) if _triangle(covariance(a)) is None or _triangle(covariance(b)) is not None else (b, a)
+    first, second = (b, a) if _triangle(b, normalizer) is None else (a, b)
     return _told(a, b, _roots(_half(first, normalizer), second, normalizer), normalizer, "eigh")
 
 
@@ -82,8 +82,10 @@ def distance_of_features(
     a, b = of(real), of(fake)
     if min(len(real), len(fake)) > real.shape[1]:
         return estimate(a, b, normalizer)
+    _check_like(a, b)
     product = _rows(real, a, normalizer) @ _rows(fake, b, normalizer).T
-    return _told(a, b, np.linalg.svd(product, compute_uv=False), normalizer, "nuclear")
+    roots = np.linalg.svd(product, compute_uv=False) if product.size else np.zeros(0)
+    return _told(a, b, roots, normalizer, "nuclear")
 
 
 def bias(moments: Moments, count_a: int | float, count_b: int | float = math.inf) -> float:
@@ -159,32 +161,36 @@ def _curvature(roots: np.ndarray) -> float:
     return float((roots[:, None] * roots / (roots[:, None] + roots)).sum() / 2 + roots.sum() / 4)
 
 
-def _triangle(matrix: np.ndarray) -> np.ndarray | None:
-    """Cholesky's factor, or None for a matrix that is singular to float64's digits."""
+def _triangle(moments: Moments, normalizer: Normalizer) -> np.ndarray | None:
+    """Cholesky's factor of the covariance, or None if that is singular but for rounding."""
+    matrix = covariance(moments, normalizer)
+    if moments.count <= len(matrix):
+        return None
     try:
         factor = np.linalg.cholesky(matrix)
     except np.linalg.LinAlgError:
         return None
-    return factor if factor.diagonal().min() ** 2 > _rounding(matrix) * matrix.diagonal().max() else None
+    return factor if factor.diagonal().min() ** 2 > _rounding(moments) * matrix.diagonal().max() else None
 
 
-def _rounding(matrix: np.ndarray) -> float:
-    """The share of the largest eigenvalue below which one is 0, as in NumPy's `matrix_rank`."""
-    return len(matrix) * float(np.finfo(float).eps)
+def _rounding(moments: Moments) -> float:
+    """The share of the largest eigenvalue below which one is 0: that of d sums of N terms, and some room."""
+    return 8 * (len(moments.mean) + math.sqrt(moments.count)) * float(np.finfo(float).eps)
 
 
 def _half(moments: Moments, normalizer: Normalizer) -> np.ndarray:
     """H, with as many rows as the covariance has rank, and H^T H the covariance."""
-    matrix = covariance(moments, normalizer)
-    if moments.count > len(matrix) and (factor := _triangle(matrix)) is not None:
+    if (factor := _triangle(moments, normalizer)) is not None:
         return factor.T
-    values, vectors = np.linalg.eigh(matrix)
+    values, vectors = np.linalg.eigh(covariance(moments, normalizer))
     kept = _kept(values, min(len(values), moments.count - 1))
-    kept = kept[kept > _rounding(matrix) * kept[-1]]
+    kept = kept[kept > _rounding(moments) * kept[-1]]
     return np.sqrt(kept)[:, None] * vectors[:, len(values) - len(kept) :].T
 
 
 def _roots(half: np.ndarray, other: Moments, normalizer: Normalizer) -> np.ndarray:
+    if not len(half):  # all images alike
+        return np.zeros(0)
     values = np.linalg.eigvalsh(half @ covariance(other, normalizer) @ half.T)
     return np.sqrt(_kept(values, min(len(values), other.count - 1)))
 

@@ -74,11 +74,11 @@ def _download(package: "Package", folder: Path) -> Path:
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, errors="replace")
     if done.returncode:
         raise UserError(_failure(package, done.stderr + done.stdout))
-    archive = out / package.file
-    if not archive.is_file():
-        made = ", ".join(sorted(path.name for path in out.iterdir())) or "nothing"
-        raise UserError(f"pip brought {made} for {package.name} {package.version}, not {package.file}")
-    return archive
+    made = sorted(out.iterdir())
+    if [path.name for path in made] != [package.file]:
+        brought = ", ".join(path.name for path in made) or "nothing"
+        raise UserError(f"pip brought {brought} for {package.name} {package.version}, not {package.file}")
+    return made[0]
 
 
 def _failure(package: "Package", said: str) -> str:

@@ -1,4 +1,4 @@
-"""How far a long evaluation has come: bars on a terminal, else a line now and then; on the error stream, not in results."""
+"""How far a long evaluation has come: bars on a terminal, else a line now and then; all of it on the error stream."""
 
 import time
 from types import TracebackType

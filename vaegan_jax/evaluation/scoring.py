@@ -119,7 +119,7 @@ def prepared(
     needs, extractor = frozenset(need for metric in asked.values() for need in metric.needs), None
     if needs & NETWORK:
         report = functools.partial(tell, "classifier")
-        extractor = features.choose(how.features, data.train, data.test, data.shape, report)
+        extractor = features.choose(how, data.train, data.test, data.shape, report)
     return Ready(data, how, asked, needs, extractor, fingerprint(data.train), tell)
 
 

@@ -3,17 +3,21 @@
 from collections.abc import Callable
 
 from vaegan_jax.data.sources import DataSpec, Source
-from vaegan_jax.errors import unknown
-from vaegan_jax.evaluation.config import FEATURES
+from vaegan_jax.evaluation.config import Evaluation
 from vaegan_jax.evaluation.features.extractor import Extractor
 
 
 def choose(
-    name: str, source: Source, held_out: Source, shape: tuple[int, int, int], tell: Callable[[str], None] = print
+    how: Evaluation,
+    source: Source,
+    held_out: Source,
+    shape: tuple[int, int, int],
+    report: Callable[[int, int], None] | None = None,
 ) -> Extractor:
-    """The extractor of that name; "auto" is `default`'s. A classifier is trained on `source` unless it has been.
+    """The extractor that is asked for; "auto" is `default`'s. A classifier is trained on `source` unless it has been.
 
-    Raises UserError for an unknown name, weights that are not there (says how to get them), and data without labels.
+    `shape` is that of the images, `report` hears of the rounds of that training. Raises UserError for weights that are
+    not there (says how to get them), and for a classifier of data without labels.
     """
     from vaegan_jax.evaluation import weights
     from vaegan_jax.evaluation.features import alexnet, classifier, efficientnet, inception, pixels, vgg16
@@ -24,15 +28,14 @@ def choose(
         "vgg16": vgg16.extractor,
         "alexnet": alexnet.extractor,
     }
-    name = default(source.spec) if name == "auto" else name
+    name = default(source.spec) if how.features == "auto" else how.features
     if name == "pixels":
         return pixels.extractor(shape)
     if name == "classifier":
-        return classifier.extractor(classifier.trained(source, held_out, report=tell))
-    if name not in pretrained:
-        raise unknown("features", name, FEATURES)
+        return classifier.extractor(classifier.trained(source, held_out, report=report))
     arrays, sha256 = weights.load(name)
-    return pretrained[name](arrays, sha256)
+    settings = {"resizer": how.resizer} if name == "inception" else {}
+    return pretrained[name](arrays, sha256, **settings)
 
 
 def default(spec: DataSpec) -> str:

@@ -199,13 +199,11 @@ def convert(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     network.
     """
     given = {name: array for name, array in tensors.items() if not name.endswith("num_batches_tracked")}
-    theirs = {_theirs(name): (name, shape) for name, shape in shapes().items()}
-    _match(given, {name: shape[::-1] if len(shape) < 3 else _oihw(shape) for name, (_, shape) in theirs.items()})
-    ours = {name: np.asarray(given[key]) for key, (name, _) in theirs.items()}
-    return {
-        name: np.ascontiguousarray(array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T)
-        for name, array in ours.items()
-    }
+    theirs = {_theirs(name): name for name in shapes()}
+    # Kernels are OIHW there and HWIO here; the last map's are (out, in) and (in, out).
+    _match(given, {key: (*shapes()[name][:-3:-1], *shapes()[name][:-2]) for key, name in theirs.items()})
+    axes = {name: (2, 3, 1, 0) if len(shape) == 4 else None for name, shape in shapes().items()}
+    return {name: np.ascontiguousarray(np.transpose(given[key], axes[name])) for key, name in theirs.items()}
 
 
 def extractor(arrays: Mapping[str, np.ndarray], sha256: str, resizer: str = "clean") -> Extractor:
@@ -286,11 +284,6 @@ def _theirs(name: str) -> str:
     """PyTorch's name of ours."""
     *path, leaf = name.split("/")
     return ".".join([*path, {"kernel": "weight", "bias": "bias"}[leaf] if path == ["fc"] else TENSORS[leaf]])
-
-
-def _oihw(shape: tuple[int, ...]) -> tuple[int, ...]:
-    height, width, inputs, outputs = shape
-    return outputs, inputs, height, width
 
 
 def _match(arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -60,7 +60,7 @@ def log_likelihood(
         excess = distances - nearest[:, None]
         sums = [np.log(np.exp(excess * (-0.5 / width**2)).mean(1)) - nearest / (2 * width**2) for width in h]
         blocks.append(np.stack(sums, axis=1))
-    constant = 0.99 * samples.shape[1] * (np.log(h) + 0.5 * math.log(2 * math.pi))
+    constant = samples.shape[1] * (np.log(h) + 0.5 * math.log(2 * math.pi))
     return np.concatenate(blocks) - constant[None]
 
 
