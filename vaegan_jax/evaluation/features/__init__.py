@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from vaegan_jax.data.sources import DataSpec, Source
+from vaegan_jax.errors import check
 from vaegan_jax.evaluation.config import Evaluation
 from vaegan_jax.evaluation.features.extractor import Extractor
 
@@ -32,6 +33,9 @@ def choose(
     if name == "pixels":
         return pixels.extractor(shape)
     if name == "classifier":
+        whole = source.spec.image_shape
+        told = f"the classifier sees whole images of {whole}, and the model makes {shape}: choose --features pixels"
+        check(shape == whole or not source.spec.classes, told)
         return classifier.extractor(classifier.trained(source, held_out, report=report))
     arrays, sha256 = weights.load(name)
     settings = {"resizer": how.resizer} if name == "inception" else {}
