@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -12,7 +13,7 @@ from vaegan_jax.data.sources import gather
 from vaegan_jax.evaluation import conditioning, lpips, path_length, weights
 from vaegan_jax.evaluation.evidence import quantized
 from vaegan_jax.evaluation.likelihood import annealing, parzen, rates
-from vaegan_jax.evaluation.likelihood.bounds import bounds, over_images
+from vaegan_jax.evaluation.likelihood.bounds import Bounds, bounds, over_images
 from vaegan_jax.evaluation.likelihood.latent_models import LatentModel, of_gan, of_vae
 from vaegan_jax.evaluation.likelihood.protocol import Protocol, bits_per_dimension, prepared, warn_of
 from vaegan_jax.evaluation.view import Metric, Reading, Subject, View
@@ -22,6 +23,9 @@ BOUNDS, ANNEALING, SIMULATED, PATHS, LATENTS = range(5)
 """What a metric's key is for."""
 ANNEALED = 64
 """Test images that are annealed at most: each takes a thousand transitions of sixteen chains."""
+ANNEALED_AT_ONCE = 16
+BOUNDED_AT_ONCE = 250
+"""Images between two words on how far a likelihood has come."""
 VALIDATION = 1000
 """Training images on which a Parzen window's width is chosen."""
 PATH_COUNT = 10_000
@@ -47,12 +51,14 @@ def _nll(view: View) -> list[Reading]:
 
 
 def _ais(view: View) -> list[Reading]:
-    model, settings = _latent_model(view), annealing.Annealing(temperatures=view.how.temperatures)
+    model = _latent_model(view)
+    settings = annealing.Annealing(temperatures=view.how.temperatures, images_at_once=ANNEALED_AT_ONCE)
     images, protocol = _test_images(view, min(ANNEALED, view.how.likelihood_count), 1)
-    found = annealing.annealed(model, images, view.key(ANNEALING), settings)
-    gap = annealing.bidirectional(model, min(16, len(images)), view.key(SIMULATED), settings).gap
-    negative = over_images(-found.log_evidence)
-    notes = {"gap on simulated images": gap.mean, "acceptance": float(found.acceptance.mean())}
+    parts = _in_parts(view, annealing.annealed, images, settings.images_at_once, model, view.key(ANNEALING), settings)
+    gap = annealing.bidirectional(model, min(settings.images_at_once, len(images)), view.key(SIMULATED), settings).gap
+    negative = over_images(-np.concatenate([part.log_evidence for part in parts]))
+    acceptance = float(np.mean(np.concatenate([part.acceptance for part in parts])))
+    notes = {"gap on simulated images": gap.mean, "acceptance": acceptance}
     reading = _likelihood("NLL-AIS", negative, notes | _bits(view, protocol, negative.mean), protocol, view)
     told = dataclasses.asdict(settings) | (
         {} if has_encoder(view.subject.experiment) else {"deviation": view.how.deviation}
@@ -116,7 +122,17 @@ def _bounds(view: View, draws: int):
     images, protocol = _test_images(view, view.how.likelihood_count, draws)
     config = view.subject.experiment.config.model
     warn_of(protocol, "bernoulli" if config.likelihood == "bernoulli" else "gaussian")
-    return bounds(_latent_model(view), images, view.key(BOUNDS), draws), protocol
+    parts = _in_parts(view, bounds, images, BOUNDED_AT_ONCE, _latent_model(view), view.key(BOUNDS), draws)
+    return Bounds(*map(np.concatenate, zip(*parts, strict=True))), protocol
+
+
+def _in_parts(view: View, measure: Callable, images: np.ndarray, size: int, model: LatentModel, key, how) -> list:
+    """`measure` of all images, part by part, which does not change a bit, and tells how far it has come."""
+    parts = []
+    for at in range(0, len(images), size):
+        parts.append(measure(model, images[at : at + size], key, how, first=at))
+        view.tell("likelihoods", min(at + size, len(images)), len(images))
+    return parts
 
 
 def _likelihood(name: str, estimate, notes: dict, protocol: Protocol, view: View) -> Reading:
