@@ -1,0 +1,1 @@
+"""The dynamics lab: games with known answers, solvers for any game, closed forms and instruments."""
