@@ -54,7 +54,8 @@ def _covariance(form: str) -> dict[str, str]:
 
 
 def _kernel(view: View) -> list[Reading]:
-    size = min(1000, view.samples.count, view.real.count)
+    # Subsets of all images would all be the same.
+    size = max(2, min(1000, view.samples.count // 2, view.real.count // 2))
     found = kernel_distance.distance(view.real.features, view.samples.features, size=size)
     settings = {"kernel": "cubic", "subsets": 100, "subset size": size}
     notes = {"spread": "over subsets; may be below 0"}
