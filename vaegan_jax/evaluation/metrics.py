@@ -112,24 +112,28 @@ def _memorization(view: View) -> list[Reading]:
     count = min(MEMORIZED, view.samples.count)
     features, images = view.samples.features[:count], view.samples.images[:count]
     counts = {"real_count": train.count, "sample_count": count, "split": "train and test"}
-    found = memorization.ratio(features, train.features, test.features)
-    near = memorization.nearest(images, train.images)
-    order = {"pixels": near, "features": memorization.nearest(features[:, :], train.features[: len(train.images)])}
-    pictures = {
-        f"nearest-{space}": png(memorization.picture(images, train.images[one.indices], one.distances))
-        for space, one in order.items()
-    }
     copied = memorization.copying(features, train.features, test.features, seed=view.how.seed)
     authentic = memorization.authenticity(features, train.features)
-    pixels = memorization.ratio(images, train.images, test.images)
-    return [
+    spaces = {"features": (features, train.features, test.features), "pixels": (images, train.images, test.images)}
+    readings = [
         Reading(view.name("C_T"), copied, notes={"of new images": 0.0, "copies": "far below 0"}, **counts),
         Reading(view.name("AuthPct"), authentic, better="higher", **counts),
-        Reading(view.name("nearer-train"), found.closer, notes={"of new images": found.expected}, **counts),
-        Reading(
-            "nearer-train-pixels", pixels.closer, notes={"of new images": pixels.expected}, pictures=pictures, **counts
-        ),
     ]
+    for space, (samples, known, new) in spaces.items():
+        found = memorization.ratio(samples, known, new)
+        near = memorization.nearest(samples, known[: len(train.images)])
+        picture = memorization.picture(images, train.images[near.indices], near.distances)
+        readings.append(
+            Reading(
+                view.name("nearer-train") if space == "features" else "nearer-train-pixels",
+                found.closer,
+                notes={"of new images": found.expected},
+                pictures={f"nearest-{space}": png(picture)},
+                of_features=space == "features",
+                **counts | {"real_count": len(known)},
+            )
+        )
+    return readings
 
 
 def _birthday(view: View) -> list[Reading]:

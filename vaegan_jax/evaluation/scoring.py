@@ -161,7 +161,7 @@ def _view(subject: Subject, ready: Ready) -> View:
 
 
 def _score(name: str, metric: Metric, reading: Reading, view: View, sha256: str) -> Score:
-    network = view.extractor if metric.needs & NETWORK else None
+    network = view.extractor if metric.needs & NETWORK and reading.of_features else None
     compared = metric.needs & (NETWORK | {"images"})
 
     def count(stated: int | None, evidence: Evidence | None) -> int:

@@ -78,6 +78,8 @@ class Reading(NamedTuple):
     dtype: str = "float64"
     pictures: dict[str, bytes] = {}
     """PNG files by title."""
+    of_features: bool = True
+    """Whether the network's features had a part in it, where the metric looks at them."""
     better: Literal["lower", "higher", "neither", ""] = ""
     """Where one metric's readings differ in this."""
 
