@@ -1,6 +1,5 @@
-"""The part of the command line that measures: `vaegan evaluate`, `compare` and `weights`."""
+"""The part of the command line that measures: `vaegan evaluate`, `compare`, `metrics` and `weights`."""
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,6 +17,7 @@ def evaluate(
     run: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")] = None,
     samples: Annotated[Path | None, tyro.conf.arg(metavar="FILE.npz|DIR")] = None,
     data: Name = None,
+    output: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
     as_json: Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.FlagCreatePairsOff] = False,
 ) -> None:
     """Measure the samples of a run, or somebody else's, against a data set; every number comes with its card.
@@ -28,18 +28,21 @@ def evaluate(
         run: Folder of the run.
         samples: Instead of a run: FILE.npz with an array "image" (or "arr_0"), or a folder of pictures.
         data: Where the run's data are now, if they have moved; with --samples, the data set to compare with.
+        output: With --samples: folder for the scores and their pictures, which `vaegan compare` takes as it does runs.
         as_json: Scores with their cards, as JSON.
     """
     from vaegan_jax.evaluation import scoring
+    from vaegan_jax.evaluation.cards import plain
 
     check((run is None) != (samples is None), "name a run, or give --samples FILE.npz|DIR with --data NAME")
+    check(output is None or samples is not None, "a run keeps its scores itself: --output is for --samples")
     if run is not None:
         scores = scoring.evaluate_run(run, how, data)
     else:
         check(data is not None, "--samples needs --data NAME: what the samples are compared with")
-        scores = scoring.evaluate_samples(samples, data, how)
+        scores = scoring.evaluate_samples(samples, data, how, output)
     if as_json:
-        print(json.dumps([dataclasses.asdict(score) for score in scores], indent=2))
+        print(json.dumps([plain(score) for score in scores], indent=2))
         return
     print(scoring.told(scores))
 
@@ -70,7 +73,7 @@ def compare(
     except OSError as error:
         raise UserError(f"cannot write {output}: {error.strerror or error}") from error
     print(f"{len(comparison.rows)} rows, {len(comparison.columns)} metrics: {output}")
-    print("\n".join(comparison.unlike), end="\n" if comparison.unlike else "")
+    print("\n".join(comparison.unranked), end="\n" if comparison.unranked else "")
 
 
 def metrics() -> None:

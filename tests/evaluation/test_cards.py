@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from vaegan_jax.errors import UserError
-from vaegan_jax.evaluation.cards import FILE, Protocol, Sampling, Score, differences, keep, kept
+from vaegan_jax.evaluation.cards import FILE, Protocol, Sampling, Score, differences, keep, kept, unlike
 
 PROTOCOL = Protocol("frechet", "mnist", "ab" * 32, "train", 1000, 2000, "pixels", settings={"k": 3})
 
@@ -76,6 +76,26 @@ def test_every_field_of_a_protocol_makes_a_difference():
     for field in dataclasses.fields(Protocol):
         other = {"int": 7, "str": "other"}.get(getattr(field.type, "__name__", field.type), {"x": 1})
         assert differences(PROTOCOL, dataclasses.replace(PROTOCOL, **{field.name: other})), field.name
+
+
+def test_numbers_that_are_not_finite_are_kept_as_text_and_come_back(tmp_path):
+    odd = dataclasses.replace(score(float("inf")), spread=float("nan"), notes={"batch": float("inf")})
+    keep(tmp_path, [odd])
+    row = json.loads((tmp_path / FILE).read_text(), parse_constant=pytest.fail)
+    assert (row["value"], row["spread"], row["notes"]["batch"]) == ("inf", "nan", "inf")
+    (again,) = kept(tmp_path)
+    assert again.value == float("inf") and again.spread != again.spread
+
+
+def test_scores_that_cannot_be_read_are_told(tmp_path):
+    (tmp_path / FILE).mkdir()
+    with pytest.raises(UserError, match="cannot be read"):
+        kept(tmp_path)
+
+
+def test_other_truncations_are_not_alike():
+    cut = dataclasses.replace(score(), sampling=Sampling("vae", 10, truncation="0.5"))
+    assert unlike(score(), score(2)) == [] and unlike(score(), cut) == ["truncation none against 0.5"]
 
 
 def test_a_line_for_people_has_value_spread_and_notes():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from commands import ALONE, GAN, VAE, done, refused, vaegan
 
+from vaegan_jax.data.batches import order
 from vaegan_jax.evaluation import config, frechet, metrics
 from vaegan_jax.evaluation.cards import kept
 from vaegan_jax.evaluation.evidence import collect, real_batches
@@ -35,7 +36,7 @@ def test_every_metric_has_a_row_and_a_description():
 def test_the_frechet_distance_is_that_of_the_samples_that_the_run_draws():
     found = scores("vae-0", "--metrics", "frechet", *PIXELS)["FD-pixels"]
     done("sample", "vae-0", "--count", 200, "--seed", 0, "--output", "samples.npz")
-    drawn, real = np.load("samples.npz")["image"], np.load("data.npz")["train_image"][:200]
+    drawn, real = np.load("samples.npz")["image"], np.load("data.npz")["train_image"][order(0, 0, 300)[:200]]
     expected = frechet.distance(of(scaled(real)), of(scaled(drawn)))
     assert found["value"] == pytest.approx(expected, rel=1e-6)
     card = found["protocol"]
@@ -73,7 +74,7 @@ def test_training_images_are_found_to_be_copies_and_test_images_are_not():
     data = np.load("data.npz")
     for name in ("train", "test"):
         np.savez(f"{name}-copies.npz", image=data[f"{name}_image"][:100])
-    words = ["--data", "data.npz", "--metrics", "memorization", *PIXELS]
+    words = ["--data", "data.npz", "--metrics", "memorization", "--features", "pixels"]
     copies, others = (scores("--samples", f"{name}-copies.npz", *words) for name in ("train", "test"))
     assert copies["AuthPct-pixels"]["value"] == 0 and copies["nearer-train-pixels"]["value"] == 1
     assert others["nearer-train-pixels"]["value"] == 0
@@ -97,6 +98,40 @@ def test_evaluating_changes_nothing_of_the_training():
     assert state[0] == state[1]
 
 
+def test_the_order_of_a_file_makes_no_difference_to_what_is_drawn_from_it():
+    image = np.load("data.npz")["train_image"]
+    kinds = np.concatenate([image[kind::4] for kind in range(4)])  # sorted by class
+    np.savez("sorted.npz", image=kinds)
+    words = ["--data", "data.npz", "--metrics", "frechet", "--features", "pixels", "--count", 120]
+    found = scores("--samples", "sorted.npz", *words)["FD-pixels"]
+    np.savez("one-class.npz", image=kinds[:120])
+    assert found["value"] < 0.2 * scores("--samples", "one-class.npz", *words)["FD-pixels"]["value"]
+
+
+def test_real_images_can_be_more_than_samples():
+    words = ["vae-0", "--metrics", "frechet", *PIXELS]
+    card = scores(*words, "--real-count", 250)["FD-pixels"]["protocol"]
+    assert (card["real_count"], card["sample_count"]) == (250, 200)
+
+
+def test_pixels_of_large_images_need_no_covariance():
+    image = np.random.default_rng(0).integers(0, 256, (60, 40, 40, 3), dtype=np.uint8)
+    np.savez("large.npz", train_image=image[:40], test_image=image[40:])
+    np.savez("large-samples.npz", image=image[20:])
+    words = ["--samples", "large-samples.npz", "--data", "large.npz", "--metrics", "frechet", "--features", "pixels"]
+    found = scores(*words)["FD-pixels"]
+    real, drawn = (scaled(image[chosen]) for chosen in (slice(0, 40), slice(20, 60)))
+    assert found["value"] == pytest.approx(frechet.distance_of_features(real, drawn).distance, rel=1e-6)
+    assert found["protocol"]["settings"]["form"] == "nuclear"
+
+
+def test_a_training_without_test_images_takes_no_score_that_needs_them():
+    np.savez("untested.npz", train_image=np.load("data.npz")["train_image"])
+    words = ["train", *VAE, *ALONE, "--data", "untested.npz", "--steps", 8, "--run", "untested", "--evaluate-every", 8]
+    code, _, err = vaegan(*words, "--evaluation.metrics", "elbo")
+    assert code == 2 and "elbo cannot be measured: it needs test images" in err
+
+
 def test_a_score_is_that_of_the_state_and_the_seed():
     first, again, other = (scores("gan", "--metrics", "kernel", "--seed", seed, *PIXELS) for seed in (0, 0, 1))
     assert first["KD-pixels"]["value"] == again["KD-pixels"]["value"] != other["KD-pixels"]["value"]
@@ -116,13 +151,14 @@ def test_what_is_gathered_does_not_depend_on_how_images_come():
     assert whole.count == 100
 
 
-def test_real_images_are_those_of_the_source_in_order():
+def test_real_images_are_a_fixed_choice_with_their_labels():
     from vaegan_jax.data import load
 
     source = load("data.npz", "train")
     batches = list(real_batches(source, 270, (8, 8, 1)))
-    np.testing.assert_array_equal(np.concatenate([images for images, _ in batches]), source.arrays["image"][:270])
-    np.testing.assert_array_equal(np.concatenate([labels for _, labels in batches]), source.arrays["label"][:270])
+    chosen = order(0, 0, 300)[:270]
+    np.testing.assert_array_equal(np.concatenate([images for images, _ in batches]), source.arrays["image"][chosen])
+    np.testing.assert_array_equal(np.concatenate([labels for _, labels in batches]), source.arrays["label"][chosen])
 
 
 @pytest.mark.slow
@@ -164,9 +200,14 @@ BAD = {
     "digits that are not stacked": (["vae-0", "--metrics", "stacked-modes"], "it needs stacked digits"),
     "too few samples for neighbors": (
         ["vae-0", "--metrics", "precision-recall", "--features", "pixels", "--count", 3],
-        "3",
+        "precision-recall needs 4 samples",
     ),
-    "one sample": (["vae-0", "--metrics", "frechet", "--features", "pixels", "--count", 1], "at least 2 images"),
+    "one sample": (["vae-0", "--metrics", "frechet", "--features", "pixels", "--count", 1], "frechet needs 2 samples"),
+    "noise on black and white": (
+        ["vae-0", "--metrics", "elbo", "--dequantization", "uniform"],
+        "choose --binarization",
+    ),
+    "an output of a run": (["vae-0", "--output", "there"], "--output is for --samples"),
     "no data any more": (["vae-0", "--data", "gone.npz"], "gone.npz"),
 }
 
@@ -182,6 +223,7 @@ SAMPLES = {
     "color": (lambda: {"image": np.zeros((20, 8, 8, 3), np.uint8)}, "samples are (8, 8, 3)"),
     "another range": (lambda: {"image": np.full((20, 8, 8, 1), 2.0)}, "[-1, 1]"),
     "another type": (lambda: {"image": np.zeros((20, 8, 8, 1), np.int64)}, "int64"),
+    "another scale": (lambda: {"image": np.full((20, 8, 8, 1), 0.5)}, "scale them from [0, 1]"),
     "NaN": (lambda: {"image": np.full((20, 8, 8, 1), np.nan)}, "NaN"),
     "no images": (lambda: {"latents": np.zeros(3)}, 'no array "image" (it has: latents)'),
 }
@@ -196,6 +238,12 @@ def test_samples_that_are_none_are_told_in_one_line(case):
 
 def test_files_that_hold_no_samples_are_told_in_one_line(there):
     (there / "text.npz").write_text("dear reader")
+    whole = (there / "data.npz").read_bytes()
+    (there / "cut.npz").write_bytes(whole[: len(whole) // 2])
+    (there / "flipped.npz").write_bytes(whole[:300] + bytes(8) + whole[308:])
+    np.save(there / "alone.npy", np.zeros((4, 8, 8, 1), np.uint8))
+    for name in ("cut.npz", "flipped.npz", "alone.npy"):
+        assert name in refused("evaluate", "--samples", name, "--data", "data.npz", *PIXELS)
     (there / "nothing").mkdir(exist_ok=True)
     assert "text.npz" in refused("evaluate", "--samples", "text.npz", "--data", "data.npz")
     assert "no pictures" in refused("evaluate", "--samples", "nothing", "--data", "data.npz")

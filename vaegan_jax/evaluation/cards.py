@@ -30,10 +30,10 @@ class Protocol:
     """Name of the metric, as `vaegan evaluate --metrics` takes it."""
 
     data: str
-    """Name of the data set."""
+    """Name of the data set, or of its file."""
 
     data_sha256: str
-    """Fingerprint of its training images."""
+    """Fingerprint of the split below; of the training images where both take part."""
 
     split: str
     """Which of its images the samples were compared with: train or test."""
@@ -80,7 +80,10 @@ class Sampling:
     """Which weights drew the samples, and with which batch statistics."""
 
     truncation: str = "none"
-    """How latents were cut off."""
+    """How latents were cut off; scores of different truncations are not ranked either."""
+
+    samples_sha256: str = ""
+    """Fingerprint of samples that came from a file."""
 
     seed: int = 0
     """Seed of the latents, and of whatever is random in the metric."""
@@ -121,8 +124,14 @@ class Score:
         return f"{self.name:24} {self.value:.6g}{spread}{notes}"
 
 
+def unlike(first: Score, second: Score) -> list[str]:
+    """Why two scores may not be ranked, in words: their protocols differ, or how their latents were cut off."""
+    cut = (first.sampling.truncation, second.sampling.truncation)
+    return differences(first.protocol, second.protocol) + [f"truncation {' against '.join(cut)}"] * (cut[0] != cut[1])
+
+
 def differences(first: Protocol, second: Protocol) -> list[str]:
-    """How two protocols differ, each difference in words; nothing where their scores may be ranked."""
+    """How two protocols differ, each difference in words."""
     told = []
     for name in (each.name for each in dataclasses.fields(Protocol)):
         one, other = getattr(first, name), getattr(second, name)
@@ -137,7 +146,7 @@ def differences(first: Protocol, second: Protocol) -> list[str]:
 
 def keep(folder: Path, scores: Sequence[Score]) -> None:
     """Appends scores to those of a run; one line each, whole, also where two processes do it at once."""
-    lines = "".join(json.dumps(dataclasses.asdict(score), allow_nan=True) + "\n" for score in scores)
+    lines = "".join(json.dumps(plain(score), allow_nan=False) + "\n" for score in scores)
     try:
         with open(folder / FILE, "a+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -150,21 +159,34 @@ def keep(folder: Path, scores: Sequence[Score]) -> None:
         raise UserError(f"cannot write {folder / FILE}: {error.strerror or error}") from error
 
 
+def plain(score: Score) -> dict[str, Any]:
+    """A score as JSON can hold it: numbers that are not finite become text, "inf" or "nan"."""
+
+    def fit(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: fit(each) for key, each in value.items()}
+        return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+    return fit(dataclasses.asdict(score))
+
+
 def kept(folder: Path) -> list[Score]:
     """The scores of a run, the newest of each kind and round; a last line that a kill tore is left out.
 
-    Raises UserError where another line is damaged.
+    Raises UserError where the file cannot be read, or another line is damaged.
     """
     path = folder / FILE
-    lines = path.read_bytes().splitlines() if path.exists() else []
+    try:
+        lines = path.read_bytes().splitlines() if path.exists() else []
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
     newest: dict[str, Score] = {}
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
             row |= {"protocol": Protocol(**row["protocol"]), "sampling": Sampling(**row["sampling"])}
-            score = Score(**row)
-            if not math.isfinite(score.value) and not isinstance(score.value, float):
-                raise ValueError("a score is a number")
+            row |= {name: float(row[name]) for name in ("value", "spread") if row[name] is not None}
+            score = Score(**row | {"name": str(row["name"])})
         except (ValueError, KeyError, TypeError) as error:
             if number < len(lines):
                 raise UserError(f"{path}, line {number}, is damaged: mend it or move the file away") from error

@@ -8,13 +8,15 @@ import dataclasses
 import html
 import io
 import json
-import statistics
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from vaegan_jax.errors import UserError, check
-from vaegan_jax.evaluation.cards import Protocol, Score, differences, kept
+from vaegan_jax.evaluation.cards import FILE, Score, kept, unlike
 from vaegan_jax.training.run import read_config
 
 OUTPUTS = (".md", ".html", ".png")
@@ -28,11 +30,12 @@ class Cell(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A metric, as all the runs in it measured it."""
+    """A metric, as the runs in it measured it."""
 
     name: str
     better: str
-    protocol: Protocol
+    example: Score
+    """One of its scores, which all others are like."""
 
 
 class Comparison(NamedTuple):
@@ -40,61 +43,75 @@ class Comparison(NamedTuple):
 
     columns: tuple[Column, ...]
     rows: dict[str, tuple[Cell | None, ...]]
-    unlike: tuple[str, ...]
+    unranked: tuple[str, ...]
 
 
 def compare(runs: Sequence[Path]) -> Comparison:
-    """Puts runs beside each other. A metric whose cards differ between them is told, not ranked.
+    """Puts runs beside each other; a folder that `vaegan evaluate --samples ... --output` made does for a run.
 
-    Raises UserError for a folder that is no run, for runs without scores, and where no metric can be compared.
+    A score whose card is unlike those of the other runs is told, not ranked. Raises UserError for a folder that is
+    neither, for runs without scores, and where nothing can be compared.
     """
     check(bool(runs), "name the runs to compare: vaegan compare RUN RUN ...")
-    scores = {}
-    for run in dict.fromkeys(runs):
-        read_config(run)
-        scores[run] = kept(run)
-        check(bool(scores[run]), f"{run} has no scores yet: vaegan evaluate {run}")
-    names = dict.fromkeys(score.name for each in scores.values() for score in each)
-    columns, unlike = [], []
-    for name in names:
+    scores = {run: _scores(run) for run in dict.fromkeys(runs)}
+    columns, unranked = [], []
+    for name in dict.fromkeys(score.name for each in scores.values() for score in each):
         found, told = _columns(name, scores)
         columns += found
-        unlike += told
+        unranked += told
     if not columns:
-        raise UserError(unlike[0])
+        raise UserError(unranked[0])
     rows = {}
-    for title, group in _groups(list(scores)).items():
+    for title, group in _groups(scores).items():
         rows[title] = tuple(_cell(column, [scores[run] for run in group]) for column in columns)
-    return Comparison(tuple(columns), rows, tuple(unlike))
+    return Comparison(tuple(columns), rows, tuple(unranked))
+
+
+def _scores(run: Path) -> list[Score]:
+    """Of a folder, those of the seed of evaluation that was used last."""
+    if not (run / FILE).exists():
+        read_config(run)
+    found = kept(run)
+    check(bool(found), f"{run} has no scores yet: vaegan evaluate {run}")
+    return [score for score in found if score.sampling.seed == found[-1].sampling.seed]
 
 
 def _columns(name: str, scores: dict[Path, list[Score]]) -> tuple[list[Column], list[str]]:
-    """The protocols by which every run that has the metric measured it; or how the newest ones differ."""
+    """A column for each way of measuring that runs share, and in words how the runs beside it differ."""
     having = {run: [score for score in each if score.name == name] for run, each in scores.items()}
     having = {run: each for run, each in having.items() if each}
-    (first, start), *others = having.items()
-    shared = []
-    for score in start:
-        like = all(any(not differences(score.protocol, other.protocol) for other in each) for _, each in others)
-        if like and all(differences(score.protocol, column.protocol) for column in shared):
-            shared.append(Column(name, score.better, score.protocol))
-    if shared:
-        return shared, []
-    for run, each in others:
-        if told := differences(start[-1].protocol, each[-1].protocol):
-            return [], [f"{name} is not ranked: the cards of {first} and {run} differ in {'; '.join(told)}"]
-    return [], [f"{name} is not ranked: no protocol is shared by all of {', '.join(map(str, having))}"]
+    columns, unranked = [], []
+    for score in (score for each in having.values() for score in each):
+        if all(unlike(score, column.example) for column in columns):
+            columns.append(Column(name, score.better, score))
+    shared = [column for column in columns if len(having) == 1 or len(_like(column, having)) > 1]
+    for run, each in having.items():
+        if not any(run in _like(column, having) for column in shared):
+            others = [(other, score) for other, theirs in having.items() if other != run for score in theirs]
+            other, score = others[0]
+            reasons = "; ".join(unlike(score, each[-1]))
+            unranked.append(f"{name} of {run} is not ranked: its card and that of {other} differ in {reasons}")
+    return shared, unranked
 
 
-def _groups(runs: list[Path]) -> dict[str, list[Path]]:
-    """Runs that differ in their seed alone, together; by the name of the first one."""
-    groups: dict[str, list[Path]] = {}
-    for run in runs:
-        config = read_config(run)[1]["config"]
-        same = json.dumps({key: value for key, value in config.items() if key != "seed"}, sort_keys=True)
-        groups.setdefault(same, []).append(run)
+def _like(column: Column, having: dict[Path, list[Score]]) -> list[Path]:
+    return [run for run, each in having.items() if any(not unlike(score, column.example) for score in each)]
+
+
+def _groups(scores: dict[Path, list[Score]]) -> dict[str, list[Path]]:
+    """Runs that differ in their seed alone, and were drawn with weights of the same kind, together."""
+    groups: dict[str, dict[int, Path]] = {}
+    for run, each in scores.items():
+        same, seed = str(run), 0
+        if (run / "config.json").exists():
+            config = dict(read_config(run)[1]["config"])
+            seed = config.pop("seed")
+            same = json.dumps([config, each[-1].sampling.weights], sort_keys=True)
+        if seed in groups.get(same, {}):  # the same run twice is not two seeds
+            same = str(run)
+        groups.setdefault(same, {})[seed] = run
     return {
-        str(group[0]) if len(group) == 1 else f"{group[0]} and {len(group) - 1} more seeds": group
+        str(next(iter(group.values()))) + (f" ({len(group)} seeds)" if len(group) > 1 else ""): list(group.values())
         for group in groups.values()
     }
 
@@ -102,8 +119,7 @@ def _groups(runs: list[Path]) -> dict[str, list[Path]]:
 def _cell(column: Column, runs: list[list[Score]]) -> Cell | None:
     final, best = [], []
     for scores in runs:
-        like = [score for score in scores if score.name == column.name]
-        like = [score for score in like if not differences(score.protocol, column.protocol)]
+        like = [score for score in scores if score.name == column.name and not unlike(score, column.example)]
         if not like:
             continue
         final.append(max(like, key=lambda score: score.sampling.step).value)
@@ -130,21 +146,27 @@ def table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
 
 
 def _leader(comparison: Comparison, place: int) -> str | None:
+    """The row with the best mean of final values; none where there is nothing to lead, or a value is not a number."""
     cells = {title: cells[place] for title, cells in comparison.rows.items() if cells[place]}
+    means = {title: float(np.mean(cell.final)) for title, cell in cells.items()}
     pick = {"lower": min, "higher": max}.get(comparison.columns[place].better)
-    return pick(cells, key=lambda title: statistics.mean(cells[title].final)) if pick and len(cells) > 1 else None
+    ranked = pick and len(means) > 1 and not any(map(math.isnan, means.values()))
+    return pick(means, key=means.__getitem__) if ranked else None
 
 
 def _told(values: tuple[float, ...]) -> str:
-    mean = f"{statistics.mean(values):.4g}"
-    return mean if len(values) == 1 else f"{mean} +- {statistics.stdev(values):.2g} ({len(values)} seeds)"
+    mean = f"{np.mean(values):.4g}"
+    if len(values) == 1:
+        return mean
+    spread = f" +- {np.std(values, ddof=1):.2g}" if np.isfinite(values).all() else ""
+    return f"{mean}{spread} ({len(values)} seeds)"
 
 
 def protocols(comparison: Comparison) -> list[str]:
     """What each column's numbers depend on, a line each."""
     lines = []
     for column in comparison.columns:
-        facts = {name: value for name, value in dataclasses.asdict(column.protocol).items() if value}
+        facts = {name: value for name, value in dataclasses.asdict(column.example.protocol).items() if value}
         settings = facts.pop("settings", {})
         facts = {name: str(value)[:12] if name.endswith("sha256") else value for name, value in facts.items()}
         lines.append(f"{column.name}: " + ", ".join(f"{name} {value}" for name, value in (facts | settings).items()))
@@ -154,7 +176,7 @@ def protocols(comparison: Comparison) -> list[str]:
 def rendered(comparison: Comparison, suffix: str) -> bytes:
     """The comparison as the bytes of a .md, .html or .png file."""
     head, rows = table(comparison)
-    notes = [*protocols(comparison), *comparison.unlike]
+    notes = [*protocols(comparison), *comparison.unranked]
     if suffix == ".md":
         lines = ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
         return ("\n".join([*lines, "", *(f"- {note}" for note in notes)]) + "\n").encode()

@@ -46,7 +46,9 @@ class Evaluation:
     resizer: Literal["clean", "bilinear", "tf1"] = "clean"
     """How images are brought to Inception's size: as clean-fid does, as pytorch-fid, or as TensorFlow 1's FID."""
     count: int = 10_000
-    """Samples, and real images, that are compared; all real images where there are fewer."""
+    """Samples that are compared; all of them where a file has fewer."""
+    real_count: int = 0
+    """Real images that they are compared with, all where there are fewer; 0: as many as samples."""
     real: Literal["train", "test"] = "train"
     """Which images of the data set the samples are compared with."""
     likelihood_count: int = 1000
@@ -76,6 +78,7 @@ class Evaluation:
         check(0 < self.deviation < float("inf"), f"deviation must be above 0 and finite, not {self.deviation}")
         binary, noisy = self.binarization != "none", self.dequantization != "none"
         check(not (binary and noisy), "binary pixels are not dequantized: choose binarization or dequantization")
+        check(self.real_count >= 0, f"real-count must be 0 (as many as samples) or more, not {self.real_count}")
         check(0 <= self.seed < 2**32, f"seed must be in 0 .. 2^32 - 1, not {self.seed}")
 
     @property

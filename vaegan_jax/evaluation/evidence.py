@@ -4,12 +4,14 @@ The images themselves are never held, but for the first few thousand where a met
 where a metric compares them one by one: moments are enough for a Frechet distance of 50,000 samples.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from vaegan_jax.data.augmentation import middle
+from vaegan_jax.data.batches import order
 from vaegan_jax.data.sources import Source, gather
 from vaegan_jax.errors import check
 from vaegan_jax.evaluation.features.extractor import Extractor, extract
@@ -20,6 +22,8 @@ IMAGES = 16_384
 """Images kept for metrics that look at pixels: as many as Karras et al. 2018 took for the sliced Wasserstein."""
 CHUNK = 256
 """Images read from a source at once."""
+MOST_MOMENTS = 4096
+"""Features of which a covariance is held: of more, such as the pixels of large images, the features themselves are."""
 
 
 class Evidence(NamedTuple):
@@ -74,7 +78,13 @@ def collect(
             yield outputs["features"]
 
     through = features() if needs & {"moments", "features", "logits"} else passing()
-    moments = accumulate(through) if "moments" in needs else None
+    moments = None
+    if "moments" in needs:
+        first = next(through)
+        if first.shape[1] > MOST_MOMENTS and "features" not in needs:
+            kept["features"] = [first, *through]
+        elif first.shape[1] <= MOST_MOMENTS:
+            moments = accumulate(itertools.chain([first], through))
     for _ in through:
         pass
     whole = {name: np.concatenate(parts) if parts else None for name, parts in kept.items()}
@@ -85,10 +95,13 @@ def collect(
 def real_batches(
     source: Source, count: int, shape: tuple[int, int, int]
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    """The first `count` images of a source, or all there are, as uint8 of a model's shape, with their labels."""
-    total = min(count, len(source))
-    for at in range(0, total, CHUNK):
-        examples = gather(source, np.arange(at, min(at + CHUNK, total)))
+    """`count` images of a source, or all there are, as uint8 of a model's shape, with their labels.
+
+    Fewer than all are drawn, always the same, so that they are of all classes also where a file is sorted.
+    """
+    chosen = order(0, 0, len(source))[:count] if count < len(source) else np.arange(len(source))
+    for at in range(0, len(chosen), CHUNK):
+        examples = gather(source, chosen[at : at + CHUNK])
         yield quantized(middle(examples["image"], shape)), examples.get("label")
 
 

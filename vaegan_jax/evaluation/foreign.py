@@ -1,5 +1,7 @@
 """Somebody else's samples: an .npz file, or a folder of pictures."""
 
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,8 @@ from vaegan_jax.errors import UserError, check
 IMAGES = ("image", "sample", "samples", "images", "arr_0")
 """What the array of images may be called; the last is that of `numpy.savez` without names, as many samplers write."""
 LABELS = ("label", "labels", "arr_1")
+BROKEN = (zipfile.BadZipFile, zlib.error, NotImplementedError)
+"""What NumPy lets through of a damaged archive."""
 
 
 def read_samples(path: Path, shape: tuple[int, int, int], classes: int) -> ArraySource:
@@ -30,8 +34,11 @@ def read_samples(path: Path, shape: tuple[int, int, int], classes: int) -> Array
             told = f'{path} has no array "image" (it has: {", ".join(names) or "nothing"}); name your samples so'
             check(image is not None, told)
             arrays = {"image": file[image]} | ({"label": file[label]} if label and classes else {})
-    except (OSError, ValueError, AttributeError, EOFError, RuntimeError) as error:
+    except (*BROKEN, OSError, ValueError, TypeError, AttributeError, EOFError, RuntimeError) as error:
         raise UserError(f"{path} is no .npz file that can be read: write it with numpy.savez") from error
+    lowest = float(arrays["image"].min()) if arrays["image"].size and arrays["image"].dtype.kind == "f" else -1.0
+    told = "floating samples must lie in [-1, 1], and none of these is below 0: scale them from [0, 1] by 2 x - 1"
+    check(not lowest >= 0, f"{path}: {told}, or give them as uint8")
     source = ArraySource(arrays, str(path), classes=classes if "label" in arrays else 0)
     _check_shape(path, source.spec.image_shape, shape)
     return source

@@ -69,9 +69,16 @@ def ratio(
     Equal distances count as half closer. Raises UserError as `nearest` does.
     """
     train, held_out = nearest(samples, training).distances, nearest(samples, test).distances
+    return ratio_of_distances(train, held_out, len(training), len(test))
+
+
+def ratio_of_distances(
+    train: Float[np.ndarray, " n"], held_out: Float[np.ndarray, " n"], training: int, test: int
+) -> Ratio:
+    """`ratio` from the distances of each sample to the nearest of so many training, and of so many test images."""
     ratios = np.divide(train, held_out, out=np.where(train > 0, np.inf, 1.0), where=held_out > 0)
     closer = np.mean(train < held_out) + np.mean(train == held_out) / 2
-    return Ratio(float(np.median(ratios)), float(closer), len(training) / (len(training) + len(test)))
+    return Ratio(float(np.median(ratios)), float(closer), training / (training + test))
 
 
 def authenticity(samples: Num[np.ndarray, "n ..."], training: Num[np.ndarray, "m ..."]) -> float:

@@ -1,9 +1,12 @@
 """The table of metrics: what each needs to see, and how its function becomes readings with their settings and notes."""
 
+import dataclasses
+
 import numpy as np
 
 from vaegan_jax.data import Source
 from vaegan_jax.data.sources import ArraySource, gather
+from vaegan_jax.errors import check
 from vaegan_jax.evaluation import (
     classification_accuracy,
     frechet,
@@ -37,13 +40,21 @@ def defaults(experiment: Experiment | None) -> tuple[str, ...]:
 
 
 def _frechet(view: View) -> list[Reading]:
-    found = frechet.estimate(view.real.moments, view.samples.moments)
+    if view.real.moments is None:
+        fewest, many = min(view.real.count, view.samples.count), view.real.features.shape[1]
+        told = f"{many:,} features of {fewest:,} images are too many for a covariance: choose others than"
+        check(fewest <= many, f"{told} {view.extractor.name}")
+        found = frechet.distance_of_features(view.real.features, view.samples.features)
+    else:
+        found = frechet.estimate(view.real.moments, view.samples.moments)
     notes = {"expected bias": found.bias}
     return [Reading(view.name("FD", "FID"), found.distance, notes=notes, settings=_covariance(found.form))]
 
 
 def _frechet_infinity(view: View) -> list[Reading]:
     smallest = min(5000, view.samples.count // 2)
+    told = f"{view.extractor.name} has too many features to extrapolate: choose others"
+    check(view.real.moments is not None, told)
     found = frechet.infinity(view.real.moments, view.samples.features, smallest=smallest, seed=view.how.seed)
     settings = _covariance("eigh") | {"points": len(found.counts), "smallest subset": smallest}
     return [Reading(view.name("FD-infinity", "FID-infinity"), found.distance, found.error, settings=settings)]
@@ -57,14 +68,14 @@ def _kernel(view: View) -> list[Reading]:
     # Subsets of all images would all be the same.
     size = max(2, min(1000, view.samples.count // 2, view.real.count // 2))
     found = kernel_distance.distance(view.real.features, view.samples.features, size=size)
-    settings = {"kernel": "cubic", "subsets": 100, "subset size": size}
+    settings = {"kernel": "cubic", "subsets": 100, "subset size": size, "subset seed": 2020}
     notes = {"spread": "over subsets; may be below 0"}
     return [Reading(view.name("KD", "KID"), found.mean, found.deviation, notes, settings)]
 
 
 def _cmmd(view: View) -> list[Reading]:
-    unit = [x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in _features(view)]
-    value = kernel_distance.cmmd(*unit)
+    wide = [x.astype(np.float64) for x in _features(view)]
+    value = kernel_distance.cmmd(*(x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in wide))
     return [Reading(view.name("MMD"), value, settings={"kernel": "Gaussian", "sigma": 10.0, "features": "unit norm"})]
 
 
@@ -112,27 +123,24 @@ def _memorization(view: View) -> list[Reading]:
     count = min(MEMORIZED, view.samples.count)
     features, images = view.samples.features[:count], view.samples.images[:count]
     counts = {"real_count": train.count, "sample_count": count, "split": "train and test"}
+    settings = {"training images": train.count, "test images": test.count}
     copied = memorization.copying(features, train.features, test.features, seed=view.how.seed)
     authentic = memorization.authenticity(features, train.features)
-    spaces = {"features": (features, train.features, test.features), "pixels": (images, train.images, test.images)}
     readings = [
-        Reading(view.name("C_T"), copied, notes={"of new images": 0.0, "copies": "far below 0"}, **counts),
-        Reading(view.name("AuthPct"), authentic, better="higher", **counts),
+        Reading(view.name("C_T"), copied, None, {"of new images": 0.0, "copies": "far below 0"}, settings, **counts),
+        Reading(view.name("AuthPct"), authentic, None, {}, settings, **counts),
     ]
+    spaces = {"features": (features, train.features, test.features), "pixels": (images, train.images, test.images)}
     for space, (samples, known, new) in spaces.items():
-        found = memorization.ratio(samples, known, new)
-        near = memorization.nearest(samples, known[: len(train.images)])
-        picture = memorization.picture(images, train.images[near.indices], near.distances)
-        readings.append(
-            Reading(
-                view.name("nearer-train") if space == "features" else "nearer-train-pixels",
-                found.closer,
-                notes={"of new images": found.expected},
-                pictures={f"nearest-{space}": png(picture)},
-                of_features=space == "features",
-                **counts | {"real_count": len(known)},
-            )
-        )
+        near, away = memorization.nearest(samples, known), memorization.nearest(samples, new)
+        found = memorization.ratio_of_distances(near.distances, away.distances, len(known), len(new))
+        closest = near if len(known) == len(train.images) else memorization.nearest(samples, known[: len(train.images)])
+        picture = memorization.picture(images, train.images[closest.indices], closest.distances)
+        name = view.name("nearer-train") if space == "features" else "nearer-train-pixels"
+        told = {"of new images": found.expected, "copies": "near 1"}
+        pictures = {f"nearest-{space}": png(picture)}
+        reading = Reading(name, found.closer, None, told, settings, **counts | {"real_count": len(known)})
+        readings.append(reading._replace(pictures=pictures, of_features=space == "features"))
     return readings
 
 
@@ -161,10 +169,12 @@ def _ms_ssim(view: View) -> list[Reading]:
     small = "refuse" if min(view.data.shape[:2]) >= structural_similarity.SMALLEST else "progan"
     found = structural_similarity.diversity(view.samples.images, seed=view.how.seed, small=small)
     real = structural_similarity.diversity(view.real.images, seed=view.how.seed, small=small)
-    settings = {"pairs": found.pairs, "window": "11, shrunk as in Progressive GAN" if small == "progan" else "11"}
+    settings = {"pairs": found.pairs, "window": "shrunk to the image" if small == "progan" else "11 pixels"}
     counts = {"real_count": len(view.real.images), "sample_count": len(view.samples.images)}
     notes = {"of real images": real.score}
-    return [Reading("MS-SSIM", found.score, found.error, notes, settings, **counts)]
+    notes |= {"spread": "standard error"}
+    name = "MS-SSIM" if small == "refuse" else "MS-SSIM-progan"
+    return [Reading(name, found.score, found.error, notes, settings, **counts)]
 
 
 def _classification_accuracy(view: View) -> list[Reading]:
@@ -174,7 +184,8 @@ def _classification_accuracy(view: View) -> list[Reading]:
     found = classification_accuracy.classification_accuracy(source, view.data.test, view.how.seed, report=tell)
     counts = {"real_count": found.tested_on, "sample_count": found.trained_on, "split": "test"}
     notes = {"top 5": found.top5, "worst class": min(found.by_class.values())}
-    return [Reading("CAS", found.accuracy, notes=notes, dtype="float32", **counts)]
+    settings = {"classifier": dataclasses.asdict(classifier.Config()), "classifier seed": view.how.seed}
+    return [Reading("CAS", found.accuracy, None, notes, settings, dtype="float32", **counts)]
 
 
 def _stacked_modes(view: View) -> list[Reading]:
@@ -211,20 +222,20 @@ def _not_stacked(experiment: Experiment | None, train: Source, labeled: bool) ->
 FEATURES, MOMENTS, IMAGES = frozenset({"features"}), frozenset({"moments"}), frozenset({"images"})
 METRICS: dict[str, Metric] = {
     "frechet": Metric(_frechet, "lower", MOMENTS),
-    "frechet-infinity": Metric(_frechet_infinity, "lower", MOMENTS | FEATURES),
-    "kernel": Metric(_kernel, "lower", FEATURES),
+    "frechet-infinity": Metric(_frechet_infinity, "lower", MOMENTS | FEATURES, least=30),
+    "kernel": Metric(_kernel, "lower", FEATURES, least=4),
     "cmmd": Metric(_cmmd, "lower", FEATURES),
-    "inception-score": Metric(_inception_score, "higher", frozenset({"logits"})),
-    "precision-recall": Metric(_precision_recall, "higher", FEATURES),
-    "density-coverage": Metric(_density_coverage, "higher", FEATURES),
-    "prd": Metric(_prd, "higher", FEATURES),
-    "vendi": Metric(_vendi, "higher", FEATURES),
-    "memorization": Metric(_memorization, "neither", FEATURES | IMAGES | {"both splits"}),
+    "inception-score": Metric(_inception_score, "higher", frozenset({"logits"}), least=20),
+    "precision-recall": Metric(_precision_recall, "higher", FEATURES, least=4),
+    "density-coverage": Metric(_density_coverage, "higher", FEATURES, least=6),
+    "prd": Metric(_prd, "higher", FEATURES, least=20),
+    "vendi": Metric(_vendi, "neither", FEATURES),
+    "memorization": Metric(_memorization, "neither", FEATURES | IMAGES | {"both splits"}, least=20),
     "birthday": Metric(_birthday, "higher", FEATURES),
     "sliced-wasserstein": Metric(_sliced_wasserstein, "lower", IMAGES),
-    "ms-ssim": Metric(_ms_ssim, "lower", IMAGES),
-    "classification-accuracy": Metric(_classification_accuracy, "higher", IMAGES, _unlabeled),
-    "stacked-modes": Metric(_stacked_modes, "higher", IMAGES, _not_stacked),
+    "ms-ssim": Metric(_ms_ssim, "neither", IMAGES, least=4),
+    "classification-accuracy": Metric(_classification_accuracy, "higher", IMAGES | {"test"}, _unlabeled),
+    "stacked-modes": Metric(_stacked_modes, "higher", IMAGES | {"test"}, _not_stacked),
     **model_metrics.METRICS,
 }
-"""By the names of `config.METRICS`."""
+"""By the names of `config.METRICS`. Where noise would win, neither direction is called better."""

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from vaegan_jax.data import Source
 from vaegan_jax.data.augmentation import middle
 from vaegan_jax.data.sources import gather
+from vaegan_jax.errors import check
 from vaegan_jax.evaluation import conditioning, lpips, path_length, weights
 from vaegan_jax.evaluation.evidence import quantized
 from vaegan_jax.evaluation.likelihood import annealing, parzen, rates
@@ -28,6 +30,8 @@ BOUNDED_AT_ONCE = 250
 """Images between two words on how far a likelihood has come."""
 VALIDATION = 1000
 """Training images on which a Parzen window's width is chosen."""
+PARZEN = 2**28
+"""Pixels of its samples at most; they are held in float64."""
 PATH_COUNT = 10_000
 LPIPS = ("vgg16", "alexnet")
 """Networks that path lengths are measured by, the first that is there."""
@@ -39,7 +43,7 @@ def _elbo(view: View) -> list[Reading]:
     """-ELBO with the KL in closed form, and its two parts."""
     found, protocol = _bounds(view, 1)
     negative, rate, distortion = over_images(-found.elbo), found.rate.mean(), found.distortion.mean()
-    notes = {"rate": float(rate), "distortion": float(distortion)} | _bits(view, protocol, negative.mean)
+    notes = {"rate": float(rate), "distortion": float(distortion)}
     return [_likelihood("-ELBO", negative, notes, protocol, view)]
 
 
@@ -47,7 +51,7 @@ def _nll(view: View) -> list[Reading]:
     found, protocol = _bounds(view, view.how.importance_samples)
     negative = over_images(-found.importance_weighted)
     notes = {"-ELBO": float(-found.elbo.mean()), "effective draws": float(np.median(found.effective_draws))}
-    return [_likelihood("NLL", negative, notes | _bits(view, protocol, negative.mean), protocol, view)]
+    return [_likelihood("NLL", negative, notes, protocol, view)]
 
 
 def _ais(view: View) -> list[Reading]:
@@ -59,7 +63,7 @@ def _ais(view: View) -> list[Reading]:
     negative = over_images(-np.concatenate([part.log_evidence for part in parts]))
     acceptance = float(np.mean(np.concatenate([part.acceptance for part in parts])))
     notes = {"gap on simulated images": gap.mean, "acceptance": acceptance}
-    reading = _likelihood("NLL-AIS", negative, notes | _bits(view, protocol, negative.mean), protocol, view)
+    reading = _likelihood("NLL-AIS", negative, notes, protocol, view)
     told = dataclasses.asdict(settings) | (
         {} if has_encoder(view.subject.experiment) else {"deviation": view.how.deviation}
     )
@@ -80,6 +84,8 @@ def _parzen(view: View) -> list[Reading]:
     count = min(view.how.likelihood_count, len(view.data.test))
     test = flat(_images(view, view.data.test, count))
     validation = flat(_images(view, view.data.train, min(VALIDATION, len(view.data.train))))
+    told = f"{len(view.samples.images):,} images of {view.data.shape} are too many for a Parzen window: lower --count"
+    check(view.samples.images.size <= PARZEN, told)
     found = parzen.parzen(test, validation, flat(view.samples.images))
     counts = {"split": "test", "real_count": count, "sample_count": len(view.samples.images)}
     notes = {"bandwidth": found.bandwidth, "beware": "misleads; see Theis et al. 2016"}
@@ -102,9 +108,8 @@ def _path_length(view: View) -> list[Reading]:
     settings = {"distance": f"LPIPS-{network}", "distance_sha256": sha256, "epsilon": 1e-4, "kept": "1 to 99 %"}
     settings |= {"path": "great circle in z", "beginning": "anywhere on the path"}
     counts = {"real_count": 0, "sample_count": found.count}
-    return [
-        Reading("PPL", found.mean, found.error, settings=settings, rounding="none", dtype="float32", **counts),
-    ]
+    notes = {"spread": "standard error"}
+    return [Reading("PPL", found.mean, found.error, notes, settings, rounding="none", dtype="float32", **counts)]
 
 
 def _conditioning(view: View) -> list[Reading]:
@@ -120,8 +125,6 @@ def _conditioning(view: View) -> list[Reading]:
 
 def _bounds(view: View, draws: int):
     images, protocol = _test_images(view, view.how.likelihood_count, draws)
-    config = view.subject.experiment.config.model
-    warn_of(protocol, "bernoulli" if config.likelihood == "bernoulli" else "gaussian")
     parts = _in_parts(view, bounds, images, BOUNDED_AT_ONCE, _latent_model(view), view.key(BOUNDS), draws)
     return Bounds(*map(np.concatenate, zip(*parts, strict=True))), protocol
 
@@ -138,21 +141,30 @@ def _in_parts(view: View, measure: Callable, images: np.ndarray, size: int, mode
 def _likelihood(name: str, estimate, notes: dict, protocol: Protocol, view: View) -> Reading:
     settings = dataclasses.asdict(protocol)
     split, count = settings.pop("split"), settings.pop("images")
-    notes = {"spread": "standard error over images, nats"} | notes
+    warn_of(protocol, _likelihood_of(view))
+    notes = {"spread": "standard error over images, nats"} | notes | _bits(view, protocol, estimate.mean)
     counts = {"split": split, "real_count": count, "sample_count": 0}
     return Reading(name, estimate.mean, estimate.standard_error, notes, settings, rounding="none", **counts)
 
 
-def _bits(view: View, protocol: Protocol, nats: float) -> dict[str, float]:
-    """-log p in bits per dimension, where pixels have a probability."""
-    if protocol.binarization == protocol.dequantization == "none":
-        return {}
-    scale = {} if protocol.dequantization == "uniform" else {"levels_per_unit": 1.0}
+def _bits(view: View, protocol: Protocol, nats: float) -> dict[str, float | str]:
+    """-log p in bits per dimension, where p(x | z) gives such pixels a probability; else what the number is not."""
+    bernoulli = _likelihood_of(view) == "bernoulli"
+    if not (protocol.binarization != "none" if bernoulli else protocol.dequantization != "none"):
+        return {"beware": "no likelihood of discrete pixels"}
+    scale = {"levels_per_unit": 1.0} if bernoulli else {}
     return {"bits per dimension": float(bits_per_dimension(nats, math.prod(view.data.shape), **scale))}
+
+
+def _likelihood_of(view: View) -> Literal["bernoulli", "gaussian"]:
+    config = view.subject.experiment.config.model
+    return "bernoulli" if getattr(config, "likelihood", "gaussian") == "bernoulli" else "gaussian"
 
 
 def _test_images(view: View, count: int, draws: int) -> tuple[np.ndarray, Protocol]:
     how, test = view.how, view.data.test
+    told = "pixels of a Bernoulli decoder have no noise to add: choose --binarization static or dynamic"
+    check(_likelihood_of(view) != "bernoulli" or how.dequantization == "none", told)
     protocol = Protocol(
         binarization=how.binarization,
         seed=how.seed,
@@ -201,12 +213,13 @@ def _without_lpips(experiment: Experiment | None, train: Source, labeled: bool) 
     return _without_model(experiment, train, labeled) or told
 
 
+TEST = frozenset({"test"})
 METRICS: dict[str, Metric] = {
-    "elbo": Metric(_elbo, "lower", refuse=_without_encoder),
-    "nll": Metric(_nll, "lower", refuse=_without_encoder),
-    "ais": Metric(_ais, "lower", refuse=_without_model),
-    "active-units": Metric(_active_units, "higher", refuse=_without_encoder),
-    "parzen": Metric(_parzen, "higher", frozenset({"images"})),
+    "elbo": Metric(_elbo, "lower", TEST, _without_encoder),
+    "nll": Metric(_nll, "lower", TEST, _without_encoder),
+    "ais": Metric(_ais, "lower", TEST, _without_model),
+    "active-units": Metric(_active_units, "higher", TEST, _without_encoder),
+    "parzen": Metric(_parzen, "higher", TEST | {"images"}),
     "path-length": Metric(_path_length, "lower", refuse=_without_lpips),
     "conditioning": Metric(_conditioning, "lower", refuse=_without_model),
 }

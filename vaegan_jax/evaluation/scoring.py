@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vaegan_jax.data import Source, load, located
-from vaegan_jax.errors import check
+from vaegan_jax.errors import UserError, check
 from vaegan_jax.evaluation import features
 from vaegan_jax.evaluation.cards import Protocol, Sampling, Score, keep
 from vaegan_jax.evaluation.config import Evaluation
@@ -45,8 +45,10 @@ class Ready(NamedTuple):
     asked: dict[str, Metric]
     needs: frozenset[str]
     extractor: Extractor | None
-    sha256: str
-    """Of the training images."""
+    sha256: dict[str, str]
+    """Of the images of each split."""
+    accuracy: float | None
+    """Of the classifier, where its features are compared."""
     tell: Tell
 
 
@@ -76,14 +78,14 @@ def evaluate(folder: Path, experiment: Experiment, state: State, step: int, read
     seen = step * experiment.images_per_round
     sampling = Sampling(name_of(experiment.config.model), step, seen, weights, seed=ready.how.seed)
     scores, pictures = measure(Subject(sampling, batches, experiment, params, stats), ready)
-    for title, picture in pictures.items():
-        write(folder / PICTURES / f"{title}-{step:08d}.png", picture)
-    keep(folder, scores)
+    _keep(folder, scores, pictures, f"-{step:08d}")
     return scores
 
 
-def evaluate_samples(path: Path, data: str, how: Evaluation) -> list[Score]:
+def evaluate_samples(path: Path, data: str, how: Evaluation, output: Path | None = None) -> list[Score]:
     """Scores somebody's samples: FILE.npz or a folder of pictures, of the size of the data's images.
+
+    The scores and their pictures are kept in the folder `output`, where there is one, which can be compared as a run.
 
     Raises UserError for files that hold none, or others than uint8 or [-1, 1] images of the data's shape.
     """
@@ -94,11 +96,14 @@ def evaluate_samples(path: Path, data: str, how: Evaluation) -> list[Score]:
     def batches(count: int) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         return real_batches(source, count, shape)
 
-    sampling = Sampling(str(path), weights="samples from a file", seed=how.seed)
+    sampling = Sampling(str(path), weights="samples from a file", samples_sha256=fingerprint(source), seed=how.seed)
     subject = Subject(sampling, batches, limit=len(source))
     with Steps() as tell:
         ready = prepared(None, Data(train, test, shape), how, tell, labeled=bool(source.spec.classes))
-        return measure(subject, ready)[0]
+        scores, pictures = measure(subject, ready)
+    if output:
+        _keep(output, scores, pictures, "")
+    return scores
 
 
 def prepared(
@@ -116,20 +121,38 @@ def prepared(
     for name, metric in asked.items():
         reason = metric.refuse(experiment, data.train, labeled)
         check(not reason, f"{name} cannot be measured: {reason}")
+        told = f"{name} needs {metric.least} samples and real images at least: raise --count"
+        check(min(how.count, how.real_count or how.count) >= metric.least or not metric.needs, told)
+        tested = how.real == "test" or metric.needs & {"test", "both splits"}
+        check(data.test is not None or not tested, f"{name} cannot be measured: it needs test images")
     needs, extractor = frozenset(need for metric in asked.values() for need in metric.needs), None
+    accuracy = None
     if needs & NETWORK:
         report = functools.partial(tell, "classifier")
-        extractor = features.choose(how, data.train, data.test, data.shape, report)
-    return Ready(data, how, asked, needs, extractor, fingerprint(data.train), tell)
+        extractor, accuracy = features.choose(how, data.train, data.test, data.shape, report)
+    splits = {"train": data.train} | ({} if data.test is None else {"test": data.test})
+    sha256 = {split: fingerprint(source) for split, source in splits.items()}
+    return Ready(data, how, asked, needs, extractor, sha256, accuracy, tell)
+
+
+def _keep(folder: Path, scores: Sequence[Score], pictures: dict[str, bytes], suffix: str) -> None:
+    try:
+        for title, picture in pictures.items():
+            write(folder / PICTURES / f"{title}{suffix}.png", picture)
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write in {folder}: {error.strerror or error}") from error
+    keep(folder, scores)
 
 
 def measure(subject: Subject, ready: Ready) -> tuple[list[Score], dict[str, bytes]]:
     """All scores of a subject, and pictures as PNG by title. Raises UserError for too few images for a metric."""
     view, scores, pictures = _view(subject, ready), [], {}
-    for name, metric in ready.asked.items():
+    for done, (name, metric) in enumerate(ready.asked.items(), 1):
         for reading in metric.score(view):
-            scores.append(_score(name, metric, reading, view, ready.sha256))
+            scores.append(_score(name, metric, reading, view, ready))
             pictures |= reading.pictures
+        ready.tell("metrics", done, len(ready.asked))
     return scores, pictures
 
 
@@ -137,7 +160,8 @@ def told(scores: Sequence[Score]) -> str:
     """Scores for people: what was measured once, then a line each."""
     first = scores[0]
     what = {f"{score.protocol.features} features" for score in scores if score.protocol.features}
-    head = f"{first.sampling.model}, round {first.sampling.step:,}, against {first.protocol.data}"
+    when = f", round {first.sampling.step:,}" if first.sampling.images else ""
+    head = f"{first.sampling.model}{when}, against {first.protocol.data}"
     return "\n".join([", ".join([head, *sorted(what), first.sampling.weights]), *(score.line() for score in scores)])
 
 
@@ -149,7 +173,8 @@ def _view(subject: Subject, ready: Ready) -> View:
         return collect(batches, ready.extractor, needs, lambda done: ready.tell(title, done, total))
 
     def of(title: str, source: Source) -> Evidence:
-        return gathered(title, real_batches(source, how.count, data.shape), min(how.count, len(source)))
+        count = min(how.real_count or how.count, len(source))
+        return gathered(title, real_batches(source, count, data.shape), count)
 
     view = View(subject, data, how, ready.extractor, None, None, None, ready.tell)
     if needs & (NETWORK | {"images"}):
@@ -160,18 +185,20 @@ def _view(subject: Subject, ready: Ready) -> View:
     return view
 
 
-def _score(name: str, metric: Metric, reading: Reading, view: View, sha256: str) -> Score:
+def _score(name: str, metric: Metric, reading: Reading, view: View, ready: Ready) -> Score:
     network = view.extractor if metric.needs & NETWORK and reading.of_features else None
     compared = metric.needs & (NETWORK | {"images"})
 
     def count(stated: int | None, evidence: Evidence | None) -> int:
         return stated if stated is not None else evidence.count if compared else 0
 
+    spec, split = view.data.train.spec, reading.split or view.how.real
+    accuracy = {"classifier accuracy": ready.accuracy} if network and ready.accuracy is not None else {}
     protocol = Protocol(
         metric=name,
-        data=view.data.train.spec.name,
-        data_sha256=sha256,
-        split=reading.split or view.how.real,
+        data=Path(spec.name).name if spec.name.endswith(".npz") else spec.name,
+        data_sha256=ready.sha256.get(split, ready.sha256["train"]),
+        split=split,
         real_count=count(reading.real_count, view.real),
         sample_count=count(reading.sample_count, view.samples),
         features=network.name if network else "",
@@ -179,7 +206,7 @@ def _score(name: str, metric: Metric, reading: Reading, view: View, sha256: str)
         resizer=network.resizer if network else "",
         rounding=reading.rounding,
         dtype=reading.dtype,
-        settings=reading.settings,
+        settings=reading.settings | accuracy,
     )
     better = reading.better or metric.better
     return Score(reading.name, reading.value, better, protocol, view.subject.sampling, reading.spread, reading.notes)

@@ -33,7 +33,8 @@ class Data(NamedTuple):
     """What samples are compared with."""
 
     train: Source
-    test: Source
+    test: Source | None
+    """None where the data were handed over without any."""
     shape: tuple[int, int, int]
     """Of the images that the model makes."""
 
@@ -90,6 +91,8 @@ class Metric(NamedTuple):
     score: Callable[[View], list[Reading]]
     better: Literal["lower", "higher", "neither"]
     needs: frozenset[str] = frozenset()
-    """Fields of `Evidence`, and "both splits"."""
+    """Fields of `Evidence`, and "test" or "both splits" where the data's test images take part."""
     refuse: Callable[[Experiment | None, Source, bool], str] = lambda experiment, train, labeled: ""
     """(experiment, training data, are samples labeled?) -> why they cannot be scored, in words; empty if they can."""
+    least: int = 2
+    """Samples that it needs."""

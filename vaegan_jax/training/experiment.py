@@ -108,7 +108,8 @@ def _augmented(experiment: Experiment, batch: Batch, step: jax.Array) -> Batch:
 def weights_for_sampling(experiment: Experiment, state: State) -> tuple[Params, Stats, str]:
     """The params and stats to sample with, and what they are, in words: part of every number made from the samples."""
     if not experiment.averages:
-        return state.params, state.stats, "last weights"
+        normed = any(isinstance(tree, dict) and "batch_stats" in tree for tree in state.stats.values())
+        return state.params, state.stats, "last weights" + ", running statistics" * normed
     params = state.params | state.averages
     key = experiment.key(STANDING)
     keys = jax.vmap(lambda batch: example_range(jax.random.fold_in(key, batch), 0, 128))(jnp.arange(8))

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from vaegan_jax.data import Source
-from vaegan_jax.errors import check
+from vaegan_jax.errors import UserError, check
 from vaegan_jax.evaluation.cards import Score
 from vaegan_jax.games import State, describe
 from vaegan_jax.training import run as runs
@@ -101,10 +101,17 @@ class Writer:
         """(state, round) -> scores; what cannot be measured is found here, before the training."""
         from vaegan_jax.evaluation import scoring
 
-        test = self._held_out() or self._source
-        data = scoring.Data(self._source, test, self._experiment.spec.image_shape)
+        data = scoring.Data(self._source, self._held_out(), self._experiment.spec.image_shape)
         ready = scoring.prepared(self._experiment, data, self._config.evaluation)
-        return lambda state, done: scoring.evaluate(self.folder, self._experiment, state, done, ready)
+
+        def evaluate(state: State, done: int) -> list[Score]:
+            try:
+                return scoring.evaluate(self.folder, self._experiment, state, done, ready)
+            except UserError as error:  # of what only the samples show; the training is worth more than a score
+                self.console.print(f"no scores after round {done:,}: {error}", style="yellow")
+                return []
+
+        return evaluate
 
     def end(self, state: State, done: int) -> None:
         """Sees the last checkpoint onto the disk."""

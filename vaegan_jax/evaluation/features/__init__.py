@@ -11,12 +11,13 @@ from vaegan_jax.evaluation.features.extractor import Extractor
 def choose(
     how: Evaluation,
     source: Source,
-    held_out: Source,
+    held_out: Source | None,
     shape: tuple[int, int, int],
     report: Callable[[int, int], None] | None = None,
-) -> Extractor:
-    """The extractor that is asked for; "auto" is `default`'s. A classifier is trained on `source` unless it has been.
+) -> tuple[Extractor, float | None]:
+    """The extractor that is asked for, "auto" being `default`'s; of a classifier with its accuracy on `held_out`.
 
+    The classifier is trained on `source` unless it has been.
     `shape` is that of the images, `report` hears of the rounds of that training. Raises UserError for weights that are
     not there (says how to get them), and for a classifier of data without labels.
     """
@@ -31,15 +32,19 @@ def choose(
     }
     name = default(source.spec) if how.features == "auto" else how.features
     if name == "pixels":
-        return pixels.extractor(shape)
+        return pixels.extractor(shape), None
     if name == "classifier":
         whole = source.spec.image_shape
         told = f"the classifier sees whole images of {whole}, and the model makes {shape}: choose --features pixels"
         check(shape == whole or not source.spec.classes, told)
-        return classifier.extractor(classifier.trained(source, held_out, report=report))
+        told = f"the classifier's features need test images of {source.spec.name}: choose --features pixels"
+        check(held_out is not None or not source.spec.classes, told)
+        classifier.require_labels(source.spec)
+        found = classifier.trained(source, held_out, report=report)
+        return classifier.extractor(found), found.accuracy
     arrays, sha256 = weights.load(name)
     settings = {"resizer": how.resizer} if name == "inception" else {}
-    return pretrained[name](arrays, sha256, **settings)
+    return pretrained[name](arrays, sha256, **settings), None
 
 
 def default(spec: DataSpec) -> str:
