@@ -43,6 +43,8 @@ class Unit(nn.Module):
     kernel_size: tuple[int, int] = (1, 1)
     stride: int = 1
     padding: str = "SAME"
+    pooled: bool = False
+    """Averages before the ReLU what pytorch-fid averages before a 1 x 1 convolution: the same of fewer channels."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 f"]:
@@ -53,15 +55,15 @@ class Unit(nn.Module):
         mean, variance = self.param("mean", zeros, shape[-1:]), self.param("variance", ones, shape[-1:])
         gain = scale * jax.lax.rsqrt(variance + EPSILON)
         # Accelerators round the factors to ten bits or fewer by default, and the score with them.
-        strides, highest = (self.stride, self.stride), jax.lax.Precision.HIGHEST
-        y = jax.lax.conv_general_dilated(
-            x,
-            kernel * _lift(gain),
-            strides,
-            self.padding,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            precision=highest,
-        )
+        kernel, highest = kernel * _lift(gain), jax.lax.Precision.HIGHEST
+        if self.kernel_size == (1, 1):  # XLA:CPU is twice as fast at this product as at the convolution that it is
+            y = jax.lax.dot_general(x, kernel[0, 0], (((3,), (0,)), ((), ())), precision=highest)
+        else:
+            strides, layout = (self.stride, self.stride), ("NHWC", "HWIO", "NHWC")
+            y = jax.lax.conv_general_dilated(
+                x, kernel, strides, self.padding, dimension_numbers=layout, precision=highest
+            )
+        y = average_pool(y) if self.pooled else y
         return nn.relu(y + _lift(bias - mean * gain))
 
 
@@ -76,7 +78,7 @@ class BlockA(nn.Module):
             _branch(x, ("branch1x1", 64, (1, 1))),
             _branch(x, ("branch5x5_1", 48, (1, 1)), ("branch5x5_2", 64, (5, 5))),
             _branch(x, ("branch3x3dbl_1", 64, (1, 1)), ("branch3x3dbl_2", 96, (3, 3)), ("branch3x3dbl_3", 96, (3, 3))),
-            _branch(average_pool(x), ("branch_pool", self.pooled, (1, 1))),
+            Unit(self.pooled, pooled=True, name="branch_pool")(x),
         )
 
 
@@ -108,7 +110,7 @@ class BlockC(nn.Module):
                 ("branch7x7dbl_4", width, column),
                 ("branch7x7dbl_5", 192, row),
             ),
-            _branch(average_pool(x), ("branch_pool", 192, (1, 1))),
+            Unit(192, pooled=True, name="branch_pool")(x),
         )
 
 
@@ -136,14 +138,13 @@ class BlockE(nn.Module):
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w f"]:
         single = _branch(x, ("branch3x3_1", 384, (1, 1)))
         double = _branch(x, ("branch3x3dbl_1", 448, (1, 1)), ("branch3x3dbl_2", 384, (3, 3)))
-        pooled = max_pool(x, 1, 1) if self.maximum else average_pool(x)
         return _concatenated(
             _branch(x, ("branch1x1", 320, (1, 1))),
             _branch(single, ("branch3x3_2a", 384, (1, 3))),
             _branch(single, ("branch3x3_2b", 384, (3, 1))),
             _branch(double, ("branch3x3dbl_3a", 384, (1, 3))),
             _branch(double, ("branch3x3dbl_3b", 384, (3, 1))),
-            _branch(pooled, ("branch_pool", 192, (1, 1))),
+            Unit(192, pooled=not self.maximum, name="branch_pool")(max_pool(x, 1, 1) if self.maximum else x),
         )
 
 
