@@ -20,6 +20,8 @@ from vaegan_jax.evaluation.cards import FILE, Score, kept, unlike
 from vaegan_jax.training.run import read_config
 
 OUTPUTS = (".md", ".html", ".png")
+ACROSS = 4
+"""Panels beside each other in a picture."""
 
 
 class Cell(NamedTuple):
@@ -203,15 +205,20 @@ def _figure(comparison: Comparison) -> bytes:
     from matplotlib.figure import Figure
 
     titles, columns = list(comparison.rows), comparison.columns
-    figure = Figure(figsize=(4 + 3 * len(columns), 1.2 + 0.4 * len(titles)), layout="constrained")
-    panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
-    for place, (panel, column) in enumerate(zip(panels, columns, strict=True)):
+    across = min(len(columns), ACROSS)
+    down = math.ceil(len(columns) / across)
+    figure = Figure(figsize=(2 + 2.4 * across, 0.6 + (0.8 + 0.3 * len(titles)) * down), layout="constrained")
+    panels = figure.subplots(down, across, sharey=True, squeeze=False).ravel()
+    for panel in panels[len(columns) :]:
+        panel.axis("off")
+    for place, (panel, column) in enumerate(zip(panels, columns, strict=False)):
         for height, title in enumerate(titles):
             if cell := comparison.rows[title][place]:
                 panel.plot(cell.best, [height] * len(cell.best), "o", color="0.6", fillstyle="none", label="best")
                 panel.plot(cell.final, [height] * len(cell.final), "o", color="C0", label="final")
-        panel.set_title(column.name)
-        panel.set_xlabel({"lower": "low is good", "higher": "high is good"}.get(column.better, ""))
+        arrow = {"lower": "low is good", "higher": "high is good"}.get(column.better, "")
+        panel.set_title(f"{column.name}\n{arrow}", fontsize=9)
+        panel.tick_params(labelsize=8)
         panel.set_yticks(range(len(titles)), titles)
         panel.set_ylim(len(titles) - 0.5, -0.5)
         panel.grid(axis="x", alpha=0.3)
