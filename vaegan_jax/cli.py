@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
-from vaegan_jax import cli_evaluation
+from vaegan_jax import cli_dynamics, cli_evaluation
 from vaegan_jax.errors import Caution, UserError, check
 from vaegan_jax.models import MODELS
 from vaegan_jax.models.catalog import CATALOG
@@ -250,6 +250,7 @@ COMMANDS = {
     "compare": cli_evaluation.compare,
     "metrics": cli_evaluation.metrics,
     "weights": cli_evaluation.weights,
+    "dynamics": cli_dynamics.dynamics,
 }
 
 

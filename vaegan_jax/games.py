@@ -178,6 +178,12 @@ def play(
     return round
 
 
+def joint(game: Game, state: State, batch: Batch, key: jax.Array) -> Field:
+    """The field of a move of all players at once, on the first move's data and key of `play`'s round."""
+    here, key = jax.tree.map(lambda leaf: leaf[0], batch), jax.random.fold_in(key, state.step)
+    return _field(game, tuple(game), state, here, jax.random.fold_in(key, 0))
+
+
 def describe(game: Game, schedule: Schedule, state: State) -> str:
     """A table of the game: player, networks, parameters, optimizer (optax's states), moves a round."""
     rows = [("player", "networks", "parameters", "optimizer", "moves a round")]

@@ -77,14 +77,25 @@ def _told(box: str, commands: Iterable[str], words: Sequence[str]) -> UserError:
             if words[0] == "train" and not set(words) & set(MODELS):
                 _check_model(strange[0])
             return UserError(f"{strange[0]!r} is one word too many; see {where}")
-        known = set(re.findall(r"(?<![\w-])--[\w.-]+", " ".join(hints))) - {"--help"}
+        known = _options(" ".join(hints))
         if flag in known:
             return UserError(f"{flag} is an option of another model or command. See {where}")
-        near = difflib.get_close_matches(flag, sorted(known), n=1, cutoff=0)
+        own = {option for option, commands in known.items() if words[0] in commands}
+        near = difflib.get_close_matches(flag, sorted(own or known), n=1, cutoff=0)
         return UserError(f"unknown option {flag}.{f' Did you mean {near[0]}?' if near else ''} See {where}")
     for pattern, plain in PLAIN.items():
         what = re.sub(pattern, plain, what)
     return UserError(f"{what}; see {where}")
+
+
+def _options(hints: str) -> dict[str, set[str]]:
+    """Options that tyro finds near, each with the commands that have it: "--steps INT ... in vaegan train --help"."""
+    known: dict[str, set[str]] = {}
+    option = ""
+    for found in re.finditer(r"(?<![\w-])(--[\w.-]+)|\bin vaegan (\w+)", hints):
+        option = found[1] if found[1] and found[1] != "--help" else option
+        known.setdefault(option, set()).update({found[2]} - {None})
+    return {option: commands for option, commands in known.items() if option}
 
 
 def _sections(box: str) -> list[str]:

@@ -42,6 +42,7 @@ HELP = {
     ],
     ("compare",): ["DIR", "--output FILE", "FILE.html, FILE.md or FILE.png"],
     ("metrics",): ["List the metrics"],
+    ("dynamics",): ["GAME|FILE.py", "--solver NAME...", "--set FIELD=VALUE...", "--step FLOAT", "(default: 0.1)"],
     ("weights",): ["{list,fetch,import}", "NAME|FILE"],
     ("data",): ["{list,prepare,show}", "--from DIR", "--size INT", "--split {train,test}", "--output FILE.png"],
 }

@@ -146,7 +146,10 @@ def test_what_is_wrong_is_told_in_one_line_and_changes_nothing(words, told, plac
 
 
 UNPARSED = {
-    "no command": ([], "Expected one of {train, resume, sample, reconstruct, inspect, models, data}"),
+    "no command": (
+        [],
+        "Expected one of {train, resume, sample, reconstruct, inspect, models, data, evaluate, compare,",
+    ),
     "no folder": (["sample"], "Missing from vaegan sample: DIR"),
     "a flag that does not exist": ([*TRAIN, "--stepz", 3], "unknown option --stepz. Did you mean --steps?"),
     "a model's flag that does not exist": (

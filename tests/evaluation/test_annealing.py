@@ -36,6 +36,7 @@ def test_temperatures_rise_from_0_to_1_along_the_sigmoid_or_a_line(radius):
         np.testing.assert_allclose(np.diff(beta), 1 / 50, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_thousand_temperatures_hold_the_exact_log_evidence_between_bounds_within_a_fifth_of_a_nat(float64):
     """Probabilistic PCA with 20 pixels, 5 latents and a deviation of 0.3; forward chains of float64."""
     model, log_p = PPCA.model(), PPCA.log_evidence(X)

@@ -25,7 +25,7 @@ class Scripted(NamedTuple):
 
     values: np.ndarray
 
-    def __call__(self, state, batch, key):
+    def __call__(self, state, batch, key, told=True):
         value = jnp.asarray(self.values)[state.step]
         params = {name: {"w": value * factor} for name, factor in (("generator", 1), ("discriminator", -1))}
         return state._replace(step=state.step + 1, params=params), {"told": state.step}

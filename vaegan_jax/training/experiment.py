@@ -85,12 +85,13 @@ def step_of(experiment: Experiment):
         round = averaged(round, experiment.images_per_round, experiment.config.training.ema_halflife_kimg)
 
     def step(state: State, batch: Batch, key: jax.Array, store: Batch, told=True) -> tuple[State, Metrics]:
-        return round(state, _augmented(experiment, fetch(store, batch), state.step), key, told)
+        return round(state, augmented(experiment, fetch(store, batch), state.step), key, told)
 
     return step
 
 
-def _augmented(experiment: Experiment, batch: Batch, step: jax.Array) -> Batch:
+def augmented(experiment: Experiment, batch: Batch, step: jax.Array) -> Batch:
+    """A round's batch with its images changed as the configuration asks for, on the device."""
     config = experiment.config.augmentation
     if config == Augmentation():
         return batch
