@@ -7,6 +7,9 @@ times as fast as pytorch-fid's, precision, recall, density and coverage of 10,00
 prdc's and in bounded memory, features of FID's Inception at least at 0.8 of PyTorch's images a second, and the
 importance-weighted bound of 1,000 MNIST-sized images with 1,000 draws each (VAE 784-500-20) in at most 20 seconds.
 
+Missed is the third: 0.6, also on an idle machine. XLA's convolutions on a CPU run at about half of the cores' peak,
+PyTorch's near it (`throughput.py`); 1 x 1 convolutions are products already.
+
 Medians of turns that alternate, in one process; the first call of each, which compiles, is apart. pytorch-fid's
 function hands SciPy's matrix square root an argument that newer versions drop; it is given one that takes it. About 10
 minutes; writes results/metric_speed.json. What it compares with: pip install '.[peers]'
