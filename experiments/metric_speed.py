@@ -75,6 +75,7 @@ def coverages() -> dict[str, Callable[[], float]]:
 def inceptions(count: int = 32) -> dict[str, Callable[[], float]]:
     """Features of images of 299 pixels, weights random: the sum is only there to be waited for."""
     import torch
+
     images = np.random.default_rng(SEED).integers(0, 256, (count, 299, 299, 3), dtype=np.uint8)
     rng = np.random.default_rng(SEED)
     arrays = {name: rng.normal(0, 0.05, shape).astype(np.float32) for name, shape in inception.shapes().items()}
