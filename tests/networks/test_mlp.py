@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vaegan_jax.networks.mlp import Dense, ImageToVector, VectorToImage
+from vaegan_jax.networks.layers import Dense
+from vaegan_jax.networks.mlp import ImageToVector, VectorToImage
 
 SHAPE = (3, 2, 2)
 pytestmark = pytest.mark.usefixtures("compiled_quickly")

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vaegan_jax.networks.layers import BatchNorm
-from vaegan_jax.networks.mlp import Dense
+from vaegan_jax.networks.layers import Dense
 from vaegan_jax.networks.network import init_networks, pure
+from vaegan_jax.networks.norms import BatchNorm
 
 
 class Normed(nn.Module):

@@ -1,51 +1,70 @@
-"""Multilayer perceptrons between images and vectors."""
+"""Multilayer perceptrons between vectors and images, or arrays of any other shape, such as points in the plane."""
 
 import math
+from typing import Literal
 
 import flax.linen as nn
-import jax
 from jaxtyping import Array, Float
 
-from vaegan_jax.networks.layers import Initializer
+from vaegan_jax.networks.conditions import beside
+from vaegan_jax.networks.layers import Dense, activate
+from vaegan_jax.networks.norms import has_shift, normalize
+
+Norm = Literal["none", "batch", "layer", "pixel"]
 
 
-class Dense(nn.Module):
-    """x W + b, the bias added without rank promotion: (n, c) -> (n, features)."""
+class VectorToImage(nn.Module):
+    """A generator: dense layers, then the image: (n, latent size) -> (n, *image_shape), unbounded.
 
-    features: int
-    kernel_init: Initializer = nn.initializers.lecun_normal()
+    A condition is appended to z. Norms follow the hidden layers, before their (leaky) ReLU.
+    """
+
+    hidden: tuple[int, ...]
+    image_shape: tuple[int, ...]
+    norm: Norm = "none"
+    spectral: bool = False
+    slope: float = 0.0
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n c"]) -> Float[Array, "n f"]:
-        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return x @ kernel + bias[None]
+    def __call__(
+        self, z: Float[Array, "n d"], condition: Float[Array, "n e"] | None = None, train: bool = False
+    ) -> Float[Array, "n *image"]:
+        x = _hidden(self, beside(z, condition), train)
+        x = Dense(math.prod(self.image_shape), spectral=self.spectral)(x, train)
+        return x.reshape((len(z), *self.image_shape))
+
+
+class Body(nn.Module):
+    """A discriminator up to its last dense layer: (n, ...) -> (n, the last of `hidden`)."""
+
+    hidden: tuple[int, ...]
+    norm: Norm = "none"
+    spectral: bool = False
+    slope: float = 0.2
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n ..."], train: bool = False) -> Float[Array, "n f"]:
+        return _hidden(self, x.reshape((len(x), -1)), train)
 
 
 class ImageToVector(nn.Module):
-    """Flattens images, then dense layers: (n, height, width, channels) -> (n, features)."""
+    """An encoder or a discriminator with its last layer: (n, ...) -> (n, features)."""
 
     hidden: tuple[int, ...]
     features: int
     slope: float = 0.0
     """Slope of the (leaky) ReLU for negative inputs."""
+    norm: Norm = "none"
+    spectral: bool = False
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n h w c"], train: bool = False) -> Float[Array, "n f"]:
-        x = x.reshape((len(x), -1))
-        for size in self.hidden:
-            x = nn.leaky_relu(Dense(size)(x), self.slope)
-        return Dense(self.features)(x)
+    def __call__(self, x: Float[Array, "n ..."], train: bool = False) -> Float[Array, "n f"]:
+        x = _hidden(self, x.reshape((len(x), -1)), train)
+        return Dense(self.features, spectral=self.spectral)(x, train)
 
 
-class VectorToImage(nn.Module):
-    """Dense layers, then images: (n, latent size) -> (n, height, width, channels), unbounded."""
-
-    hidden: tuple[int, ...]
-    image_shape: tuple[int, int, int]
-
-    @nn.compact
-    def __call__(self, z: Float[Array, "n d"], train: bool = False) -> Float[Array, "n h w c"]:
-        for size in self.hidden:
-            z = jax.nn.relu(Dense(size)(z))
-        return Dense(math.prod(self.image_shape))(z).reshape((len(z), *self.image_shape))
+def _hidden(module: nn.Module, x, train: bool):
+    for size in module.hidden:
+        x = Dense(size, use_bias=not has_shift(module.norm), spectral=module.spectral)(x, train)
+        x = activate(normalize(module.norm, x, train), module.slope)
+    return x

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 
 from vaegan_jax.games import Params, Stats
+from vaegan_jax.networks import spectral
 
 
 class Network(NamedTuple):
@@ -23,13 +24,22 @@ def pure(module: nn.Module, *examples: jax.ShapeDtypeStruct) -> Network:
         variables = dict(module.lazy_init(key, *examples, train=True))
         return variables.pop("params", {}), variables
 
-    def apply(params: Any, stats: Any, *inputs: jax.Array, train: bool = False) -> tuple[Any, Any]:
+    def apply(params: Any, stats: Any, *inputs: jax.Array | None, train: bool = False) -> tuple[Any, Any]:
         output, changed = module.apply(
             {"params": params, **stats}, *inputs, train=train, mutable=list(stats) if train else []
         )
         return output, stats | dict(changed)
 
     return Network(init, apply)
+
+
+def held(stats: Any, incoming: Any, collection: str = spectral.COLLECTION) -> Any:
+    """A network's stats with one collection as it came in, for the next apply of the same move.
+
+    A loss threads its batch statistics through its applies, `_, stats = apply(params, held(stats, incoming), ...)`; all
+    of these then have the same spectral vectors, and return the same next ones: one power iteration a move.
+    """
+    return stats | {collection: incoming[collection]} if collection in incoming else stats
 
 
 def init_networks(networks: dict[str, Network], key: jax.Array) -> tuple[Params, Stats]:
