@@ -1,4 +1,4 @@
-"""Priors and the reparameterization trick: moments, gradients, and noise that belongs to the example."""
+"""Priors, ways between latents and the reparameterization trick: moments, gradients, noise that is the example's."""
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +10,12 @@ from vaegan_jax import latents
 
 MANY = 20_000
 MEAN, LOG_VARIANCE = np.array([-3.0, 0.5, 10.0]), np.array([-2.0, 0.0, 1.5])
-PRIORS = {"normal": latents.normal, "uniform": latents.uniform}
-MOMENTS = {"normal": scipy.stats.norm(), "uniform": scipy.stats.uniform(-1, 2)}
+PRIORS = {"normal": latents.normal, "uniform": latents.uniform, "truncated": latents.truncated}
+MOMENTS = {
+    "normal": scipy.stats.norm(),
+    "uniform": scipy.stats.uniform(-1, 2),
+    "truncated": scipy.stats.truncnorm(-2, 2),
+}
 priors = pytest.mark.parametrize("prior", PRIORS)
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -107,3 +111,68 @@ def test_reparameterized_latents_do_not_either():
         for at in range(0, 12, 3)
     ]
     np.testing.assert_array_equal(np.concatenate(split), whole)
+
+
+def test_spherical_latents_have_one_radius_and_no_direction_of_their_own(float64):
+    z = np.asarray(latents.spherical(5)(keys(MANY)))
+    np.testing.assert_allclose(np.linalg.norm(z, axis=1), np.sqrt(5), rtol=1e-12)
+    assert abs(z.mean(0)).max() < 5 / np.sqrt(MANY)
+    assert abs(np.cov(z.T) - np.eye(5)).max() < 6 / np.sqrt(MANY)
+    # An entry of a point on a sphere: (z / sqrt 5)^2 is Beta(1/2, 2).
+    assert scipy.stats.kstest(z[:, 0] ** 2 / 5, scipy.stats.beta(0.5, 2).cdf).pvalue > 1e-6
+
+
+@pytest.mark.parametrize("threshold", [0.04, 1.0])
+def test_truncated_latents_fill_the_interval_and_do_not_leave_it(threshold):
+    z = np.asarray(latents.truncated(3, threshold)(keys(MANY)))
+    assert -threshold <= z.min() < -0.99 * threshold and 0.99 * threshold < z.max() <= threshold
+
+
+@pytest.mark.parametrize("threshold", [0.0, -1.0, float("nan")])
+def test_a_threshold_that_leaves_nothing_is_refused(threshold):
+    with pytest.raises(ValueError, match="the threshold of truncation must be above 0"):
+        latents.truncated(3, threshold)
+
+
+def test_categorical_latents_are_one_hot_and_every_choice_is_as_likely():
+    z = np.asarray(latents.categorical(4)(keys(MANY)))
+    assert set(np.unique(z)) == {0.0, 1.0} and (z.sum(1) == 1).all()
+    assert scipy.stats.chisquare(z.sum(0)).pvalue > 1e-6
+
+
+@pytest.mark.parametrize("name", latents.PRIORS)
+def test_every_prior_by_its_name_draws_for_each_key_on_its_own(name):
+    draw = latents.PRIORS[name](3)
+    whole = draw(keys(6))
+    assert whole.shape == (6, 3) and whole.dtype == jnp.float32
+    np.testing.assert_array_equal(np.concatenate([draw(keys(6)[:2]), draw(keys(6)[2:])]), whole)
+
+
+A, B, SHARE = np.array([3.0, 0.0, 4.0]), np.array([-1.0, 2.0, 2.0]), np.linspace(0, 1, 9)
+
+
+def test_a_line_is_the_weighted_mean_of_its_ends(float64):
+    expected = np.outer(1 - SHARE, A) + np.outer(SHARE, B)
+    np.testing.assert_allclose(latents.line(jnp.asarray(A), jnp.asarray(B), jnp.asarray(SHARE)), expected, atol=1e-15)
+
+
+def test_on_a_great_circle_angle_and_norm_go_evenly_from_end_to_end(float64):
+    z = np.asarray(latents.great_circle(jnp.asarray(A), jnp.asarray(B), jnp.asarray(SHARE)))
+    np.testing.assert_allclose(z[[0, -1]], [A, B], atol=1e-14)
+    norms = np.linalg.norm(z, axis=1)
+    np.testing.assert_allclose(norms, 5 + (3 - 5) * SHARE, rtol=1e-13)
+    cosines = (z @ A) / (norms * 5)
+    angle = np.arccos(A @ B / 15)
+    np.testing.assert_allclose(np.arccos(np.clip(cosines, -1, 1)), angle * SHARE, atol=1e-7)
+    normal = np.cross(A, B)
+    np.testing.assert_allclose(z @ normal, 0, atol=1e-12)  # all in one plane
+
+
+def test_between_ends_of_one_direction_a_great_circle_is_straight(float64):
+    ends = jnp.asarray(A), jnp.asarray(2 * A)
+    np.testing.assert_allclose(latents.great_circle(*ends, jnp.asarray(SHARE)), np.outer(1 + SHARE, A), rtol=1e-12)
+    images = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 4)))
+    assert latents.great_circle(*images, jnp.asarray(SHARE)).shape == (9, 3, 4)
+    near = A + 1e-9 * B
+    z = latents.great_circle(jnp.asarray(A), jnp.asarray(near), jnp.asarray(SHARE))
+    np.testing.assert_allclose(z, latents.line(jnp.asarray(A), jnp.asarray(near), jnp.asarray(SHARE)), rtol=1e-9)

@@ -13,47 +13,31 @@ from by_hand import (
     PIXELS,
     SPEC,
     STATS,
-    WEIGHTS,
     N,
+    X,
     Z,
     bits,
+    fakes,
     filled,
-    forward,
+    log_d,
+    logits,
     noise,
     params,
+    pay,
 )
 
 from vaegan_jax.games import init, play
 from vaegan_jax.models import gan
+from vaegan_jax.models.adversarial_game import more
 
-X = np.tanh(noise(N, PIXELS, seed=1))
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
-def fakes():
-    return np.tanh(forward(Z, WEIGHTS["generator"], 0.0))
-
-
-def logits(x):
-    return forward(x, WEIGHTS["discriminator"], 0.2)[:, 0]
-
-
-def log_d(x):
-    """log D of the papers, D = 1 / (1 + exp(-logit)); log(1 - D) is log_d(-logit)."""
-    return -np.log(1 + np.exp(-x))
-
-
-def losses(config, step=0, key=0, **parts):
+def losses(config, step=0, **parts):
     """The losses of both players, by the game, with the latents Z; and the discriminator's metrics."""
-    filled = gan.seams(config)._replace(**{"prior": lambda keys: jnp.asarray(Z)} | parts)
-    batch = {"image": jnp.asarray(X).reshape(N, *SPEC.image_shape), "position": jnp.arange(N)}
-    results = {}
-    for name, player in gan.game(config, SPEC, filled).items():
-        results[name], (stats, metrics) = player.loss(params(), STATS, batch, jax.random.key(key), jnp.int32(step))
-        assert stats == {name: {}}
-        if name == "discriminator":
-            told = metrics
-    return float(results["discriminator"]), float(results["generator"]), told
+    paid = pay(config, step=step, **parts)
+    assert all(stats == {name: {}} for name, (_, stats, _) in paid.items())
+    return float(paid["discriminator"][0]), float(paid["generator"][0]), paid["discriminator"][2]
 
 
 GENERATORS = {
@@ -89,7 +73,9 @@ def moves():
         ends = {name: play(game, ((name,),))(state, batch, key)[0] for name in game}
         one = jax.tree.map(lambda leaf: leaf[0, 0], batch)
         slopes = {
-            name: jax.grad(player.loss, has_aux=True)(state.params, state.stats, one, jax.random.clone(key), 0)[0]
+            name: jax.grad(player.loss, has_aux=True)(
+                state.params, state.stats, one, jax.random.clone(key), jnp.int32(0)
+            )[0]
             for name, player in game.items()
         }
         return ends, slopes
@@ -116,7 +102,7 @@ def pairs(left, right):
 
 def large(config, **parts):
     """Losses and new stats of both players with convolutional networks."""
-    game = gan.game(config, LARGE, gan.seams(config)._replace(**parts))
+    game = gan.game(config, LARGE, gan.seams(config, LARGE)._replace(**parts))
     params, stats = filled(gan.networks(config, LARGE))
     stats["discriminator"] = jax.tree.map(jnp.zeros_like, stats["discriminator"])
     batch = {"image": jnp.asarray(np.tanh(noise(4, 16, 16, 1)), jnp.float32), "position": jnp.arange(4)}
@@ -131,7 +117,7 @@ def large(config, **parts):
 
 def test_one_joint_batch_differs_from_two_by_the_batch_norm_alone():
     """Where real and fake are the same images the losses agree; the statistics then are of one update or of two."""
-    same = lambda images, keys, step: jnp.asarray(np.tanh(noise(4, 16, 16, 1, seed=7)), jnp.float32)  # noqa: E731
+    same = lambda params, images, keys, step: jnp.asarray(np.tanh(noise(4, 16, 16, 1, seed=7)), jnp.float32)  # noqa: E731
     separate, joint = large(CONVOLUTIONAL), large(replace(CONVOLUTIONAL, joint_batch=True))
     for name in separate:
         assert abs(separate[name][0] / joint[name][0] - 1) > 1e-3
@@ -151,7 +137,7 @@ def test_the_discriminator_moves_as_often_as_it_is_told_before_the_generator_doe
 
 def test_a_view_reaches_real_and_generated_images_alike_and_both_losses(float64):
     """And knows the round."""
-    view = lambda images, keys, step: images * 0.5 + 0.01 * step  # noqa: E731
+    view = lambda params, images, keys, step: images * 0.5 + 0.01 * step  # noqa: E731
     discriminator, generator, _ = losses(DENSE, step=30, view=view)
     real, fake = logits(0.5 * X + 0.3), logits(0.5 * fakes() + 0.3)
     np.testing.assert_allclose(discriminator, -log_d(real).mean() - log_d(-fake).mean(), rtol=1e-12)
@@ -161,7 +147,7 @@ def test_a_view_reaches_real_and_generated_images_alike_and_both_losses(float64)
 def test_noise_in_the_view_is_each_image_s_own_and_another_one_for_real_and_generated(float64):
     seen, drawn = [], []
 
-    def view(images, keys, step):
+    def view(params, images, keys, step):
         seen.append(jax.random.key_data(keys))
         drawn.append(jax.vmap(lambda key: jax.random.normal(key, SPEC.image_shape))(keys).reshape(N, PIXELS))
         return images + 0.1 * drawn[-1].reshape(images.shape)
@@ -175,50 +161,47 @@ def test_noise_in_the_view_is_each_image_s_own_and_another_one_for_real_and_gene
     assert len(distinct) == 2 * N
 
 
-def test_a_penalty_is_paid_by_the_discriminator_alone_on_the_images_that_it_sees(float64):
-    seen = []
+def test_a_further_term_is_paid_by_its_player_alone_on_what_lies_on_the_table(float64):
+    tables = []
 
-    def mean_squared_score(score, real, fake, keys):
-        seen.append((real, fake, jax.random.key_data(keys)))
-        return 0.5 * jnp.square(score(real)) + 2.0 * jnp.square(score(fake))
+    def squared_scores(table):
+        tables.append(table)
+        assert bits(table.judge(table.fake.images, None)) == bits(table.fake.judgment)
+        assert bits(0.5 * table.generate(table.fake.latents)) == bits(table.fake.images)
+        return 0.5 * jnp.square(table.real.score) + 2.0 * jnp.square(table.fake.score)
 
-    view = lambda images, keys, step: images * 0.5  # noqa: E731
-    plain, paid = losses(DENSE, view=view), losses(DENSE, view=view, penalties=(mean_squared_score,) * 2)
+    view = lambda params, images, keys, step: images * 0.5  # noqa: E731
+    terms = more(gan.seams(DENSE, SPEC).terms, "discriminator", squared=squared_scores)
+    plain, paid = losses(DENSE, view=view), losses(DENSE, view=view, terms=terms)
     real, fake = logits(0.5 * X), logits(0.5 * fakes())
-    penalty = (0.5 * real**2 + 2 * fake**2).mean()
-    np.testing.assert_allclose(paid[0], plain[0] + 2 * penalty, rtol=1e-12)
-    assert paid[1] == plain[1]
-    assert len(seen) == 2
-    for x, expected in zip(seen[0], (0.5 * X, 0.5 * fakes()), strict=False):
-        np.testing.assert_allclose(x.reshape(N, PIXELS), expected, rtol=1e-12)
-    assert len({row.tobytes() for row in np.asarray(seen[0][2])}) == N
+    term = (0.5 * real**2 + 2 * fake**2).mean()
+    np.testing.assert_allclose(paid[0], plain[0] + term, rtol=1e-12)
+    np.testing.assert_allclose(paid[2]["squared"], term, rtol=1e-12)
+    assert paid[1] == plain[1] and "squared" not in plain[2] and len(tables) == 1
+    for seen, expected in ((tables[0].real, 0.5 * X), (tables[0].fake, 0.5 * fakes())):
+        np.testing.assert_allclose(seen.images.reshape(N, PIXELS), expected, rtol=1e-12)
+    np.testing.assert_array_equal(tables[0].fake.latents, Z)
+    assert tables[0].real.latents is tables[0].real.labels is None
 
 
-def test_latents_views_and_penalties_have_keys_of_their_own():
+def test_latents_views_and_terms_have_keys_of_their_own():
     used = []
 
-    def note(result):
+    def note(result, of=lambda *args: args[-2]):
         def part(*args):
-            keys = next(
-                arg
-                for arg in args
-                if isinstance(arg, jax.Array) and jax.dtypes.issubdtype(arg.dtype, jax.dtypes.prng_key)
-            )
-            used.extend(row.tobytes() for row in np.asarray(jax.random.key_data(keys)))
+            used.extend(row.tobytes() for row in np.asarray(jax.random.key_data(of(*args))))
             return result(*args)
 
         return part
 
-    game = gan.game(
-        DENSE,
-        SPEC,
-        gan.seams(DENSE)._replace(
-            prior=note(lambda keys: jnp.asarray(Z, jnp.float32)),
-            view=note(lambda images, keys, step: images),
-            penalties=(note(lambda score, real, fake, keys: jnp.zeros(N)),),
-        ),
+    seams = gan.seams(DENSE, SPEC)
+    counted = note(lambda table: table.real.score, of=lambda table: table.keys)
+    filled = seams._replace(
+        prior=note(lambda keys: jnp.asarray(Z, jnp.float32), of=lambda keys: keys),
+        view=note(lambda params, images, keys, step: images),
+        terms=more(seams.terms, "discriminator", one=counted, two=counted),
     )
     weights = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params())
     batch = {"image": jnp.zeros((N, *SPEC.image_shape)), "position": jnp.arange(N)}
-    game["discriminator"].loss(weights, STATS, batch, jax.random.key(0), jnp.int32(0))
-    assert len(used) == len(set(used)) == 4 * N
+    gan.game(DENSE, SPEC, filled)["discriminator"].loss(weights, STATS, batch, jax.random.key(0), jnp.int32(0))
+    assert len(used) == len(set(used)) == 5 * N

@@ -13,7 +13,7 @@ from vaegan_jax.data import ArraySource
 from vaegan_jax.data.sources import DataSpec
 from vaegan_jax.errors import UserError
 from vaegan_jax.models import gan
-from vaegan_jax.optimizers import Adam
+from vaegan_jax.optimizers import Optimizer
 from vaegan_jax.training.config import RunConfig, TrainingConfig
 from vaegan_jax.training.experiment import PLAY, assemble, first_state, generate, step_of
 from vaegan_jax.training.feeding import feeder
@@ -44,7 +44,7 @@ def test_a_sample_is_an_image_that_depends_on_its_own_key_alone(config):
 @pytest.mark.parametrize("prior", ["normal", "uniform"])
 def test_samples_are_the_generator_s_images_of_the_prior_s_latents(prior, float64):
     config = replace(DENSE, prior=prior)
-    z = np.asarray(gan.seams(config).prior(keys(200)))
+    z = np.asarray(gan.seams(config, SPEC).prior(keys(200)))
     assert (abs(z).max() > 1) == (prior == "normal")
     images, _ = gan.sample(config, SPEC, params(), STATS, keys(200))
     np.testing.assert_allclose(
@@ -52,11 +52,9 @@ def test_samples_are_the_generator_s_images_of_the_prior_s_latents(prior, float6
     )
 
 
-def test_samples_come_from_the_prior_of_a_filled_seam(float64):
+def test_samples_come_from_another_prior_where_one_is_given(float64):
     z = 0.1 * noise(5, DENSE.latent_size)
-    images, _ = gan.sample(
-        DENSE, SPEC, params(), STATS, keys(5), filled=gan.seams(DENSE)._replace(prior=lambda keys: jnp.asarray(z))
-    )
+    images, _ = gan.sample(DENSE, SPEC, params(), STATS, keys(5), prior=lambda keys: jnp.asarray(z))
     np.testing.assert_allclose(
         np.asarray(images).reshape(5, PIXELS), np.tanh(forward(z, WEIGHTS["generator"], 0.0)), rtol=1e-11, atol=1e-14
     )
@@ -74,7 +72,7 @@ def test_sampling_as_in_training_takes_the_statistics_of_the_batch_and_returns_t
     assert bits(moved["discriminator"]) == bits(stats["discriminator"])
     # The first norm follows the dense layer.
     dense = params["generator"]["Dense_0"]
-    z = np.asarray(gan.seams(CONVOLUTIONAL).prior(keys(8)), np.float64)
+    z = np.asarray(gan.prior(CONVOLUTIONAL)(keys(8)), np.float64)
     x = (z @ np.asarray(dense["kernel"], np.float64) + np.asarray(dense["bias"], np.float64)).reshape(8 * 4 * 4, -1)
     old, new = (tree["generator"]["batch_stats"]["BatchNorm_0"] for tree in (stats, moved))
     np.testing.assert_allclose(new["mean"], 0.9 * old["mean"] + 0.1 * x.mean(0), rtol=1e-4)
@@ -85,7 +83,7 @@ def test_sampling_as_in_training_takes_the_statistics_of_the_batch_and_returns_t
     ("wrong", "told"),
     [
         ({"network": "dcgna"}, "unknown network 'dcgna'. Did you mean 'dcgan'"),
-        ({"prior": "cauchy"}, "unknown prior 'cauchy'.*There are: normal, uniform"),
+        ({"prior": "cauchy"}, "unknown prior 'cauchy'.*There are: categorical, normal"),
         ({"value": "minmax"}, "unknown value 'minmax'. Did you mean 'minimax'"),
         ({"latent_size": 0}, "latent-size must be at least 1, not 0"),
         ({"width": 0}, "width must be at least 1, not 0"),
@@ -115,7 +113,7 @@ def test_three_hundred_rounds_bring_the_samples_near_both_of_two_images():
     """Mean distance from the nearer image, per pixel: 0.11 to 0.13 for seeds 0 to 3, about 0.5 before training, and
     0.25 if samples lay anywhere between the two. Each image had 0.47 to 0.53 of the samples."""
     pixels = np.stack([np.full((8, 8, 1), grey, np.float32) for grey in (-0.5, 0.5)])
-    source, adam, length = ArraySource({"image": np.tile(pixels, (8, 1, 1, 1))}), Adam(5e-3, b1=0.0), 300
+    source, adam, length = ArraySource({"image": np.tile(pixels, (8, 1, 1, 1))}), Optimizer("adam", 5e-3, b1=0.0), 300
     model = gan.Config("mlp", 2, hidden_sizes=(128, 128), discriminator_optimizer=adam, generator_optimizer=adam)
     experiment = assemble(
         RunConfig(model, batch_size=32, training=TrainingConfig(rounds_per_dispatch=length)), source.spec

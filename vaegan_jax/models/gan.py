@@ -1,177 +1,257 @@
-"""Generative adversarial network: one game made of replaceable pure functions.
+"""Generative adversarial networks: one configuration for the whole family.
 
 Goodfellow et al. 2014 (arXiv 1406.2661); the default networks are Radford et al. 2015's (DCGAN, arXiv 1511.06434).
-A later GAN is a preset of `Config` plus the seams it fills: where latents come from (`prior`), what the
-discriminator sees of an image (`view`), what scores are worth (`value`), what else the discriminator pays for
-(`penalties`), and who moves when (`schedule`). Images come and go in [-1, 1].
+`networks` says who plays, `seams` what they pay, `schedule` who moves when. Images come and go in [-1, 1]. The papers
+that are no more than a choice among these fields are `presets`; those that are more have a file each.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, field
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import optax
 
-from vaegan_jax import latents
-from vaegan_jax.data.sources import DataSpec
+from vaegan_jax.data.sources import DataSpec, require
 from vaegan_jax.errors import check, check_fields
-from vaegan_jax.games import Game, Player, Schedule, example_keys
-from vaegan_jax.losses import adversarial
-from vaegan_jax.networks import dcgan, mlp
-from vaegan_jax.networks.network import Network, pure
-from vaegan_jax.optimizers import Adam
+from vaegan_jax.games import Game, Schedule
+from vaegan_jax.latents import PRIORS, Prior
+from vaegan_jax.losses import adversarial, penalties
+from vaegan_jax.models import adversarial_game, gan_networks, gan_terms, techniques
+from vaegan_jax.models.adversarial_game import Seams, Table
+from vaegan_jax.models.techniques import Techniques
+from vaegan_jax.networks.conditions import Place
+from vaegan_jax.networks.network import Network, init_networks
+from vaegan_jax.networks.norms import Kind
+from vaegan_jax.optimizers import Optimizer, clip_weights
 
 AVERAGED = ("generator",)
 """Networks that training also keeps as an exponential moving average, for sampling."""
-PAPER_ADAM = Adam(learning_rate=2e-4, b1=0.5)
+PAPER_ADAM = Optimizer(learning_rate=2e-4, b1=0.5)
 """DCGAN, section 4."""
+NetworkName = Literal["dcgan", "mlp", "sndcgan", "resnet"]
+PriorName = Literal["normal", "uniform", "spherical", "truncated", "categorical"]
+Norm = Literal["auto", Kind]
+Spectral = Literal["none", "discriminator", "both"]
+Condition = Literal["none", "concatenate", "auxiliary", "projection"]
+Value, Penalty = gan_terms.Value, gan_terms.Penalty
 
 
 @dataclass(frozen=True)
 class Config:
     """Generative adversarial network (Goodfellow et al. 2014; Radford et al. 2015)."""
 
-    network: Literal["dcgan", "mlp"] = "dcgan"
-    """Generator and discriminator: convolutions with batch norm, or dense layers."""
+    network: NetworkName = "dcgan"
+    """Both networks: strided convolutions, dense layers, SNGAN's plain convolutions, or residual blocks."""
     latent_size: int = 100
     """Dimensions of z."""
-    prior: Literal["normal", "uniform"] = "normal"
-    """p(z): standard normal, or uniform on [-1, 1]."""
+    prior: PriorName = "normal"
+    """p(z): normal, uniform on [-1, 1], uniform on the sphere, normal within 2 deviations, or one of so many."""
     width: int = 64
-    """Channels of the largest convolution's output (dcgan)."""
+    """Channels of the largest maps (of a residual network: of its last block at 64 pixels)."""
     hidden_sizes: tuple[int, ...] = (512, 512)
     """Units of the hidden layers (mlp)."""
-    value: Literal["non-saturating", "minimax"] = "non-saturating"
-    """What the generator minimizes: -log D(G(z)), or log(1 - D(G(z)))."""
+    generator_norm: Norm = "auto"
+    """Norms in the generator; auto: batch, and none in an mlp."""
+    discriminator_norm: Norm = "auto"
+    """Norms in the discriminator; auto: batch in a dcgan without spectral norm, else none."""
+    spectral: Spectral = "none"
+    """Where weights are divided by their largest singular value (Miyato et al. 2018)."""
+    attention: int = 0
+    """Height in pixels of the map that self-attention follows in both networks (Zhang et al. 2018); 0: none; -1: half
+    of the image's."""
+    up: Literal["transposed", "shuffle", "nearest"] = "transposed"
+    """How a dcgan's generator doubles a map."""
+    down: Literal["strided", "average"] = "strided"
+    """How a dcgan's discriminator halves one."""
+    generator_slope: float = 0.0
+    """Slope of the generator's ReLUs for negative inputs."""
+    minibatch: Literal["none", "discrimination", "deviation"] = "none"
+    """What the discriminator is told of the whole batch (Salimans et al. 2016; Karras et al. 2017)."""
+    condition: Condition = "none"
+    """What classes are to the discriminator: nothing, more channels, a second task, or a projection of its features."""
+    condition_place: Place = "input"
+    """Where the generator is told them: beside z, or as gains and shifts of its norms."""
+    classification_weight: float = 1.0
+    """Weight of the auxiliary classifier's cross-entropy in both losses (auxiliary)."""
+    value: Value = "non-saturating"
+    """What the players disagree about; `vaegan_jax.losses` has the formulas."""
     label_smoothing: float = 0.0
     """The discriminator's target for real images is 1 minus this; for generated ones it stays 0 (one-sided)."""
+    penalty: Penalty = "none"
+    """What the discriminator pays for its slope; `vaegan_jax.losses.penalties` has the formulas."""
+    penalty_weight: float = 10.0
+    """Weight of the penalty (lambda, or gamma of r1, r2 and jensen-shannon)."""
+    penalty_interval: int = 1
+    """Rounds between penalties, which then weigh as many times as much (lazy regularization)."""
+    clip: float = 0.0
+    """Keeps the discriminator's weights within plus and minus this (Arjovsky et al. 2017); 0: does not."""
     joint_batch: bool = False
     """Shows real and generated images in one batch, so that batch norms mix them, not in one each."""
     discriminator_moves: int = 1
-    """Moves of the discriminator, each on fresh images, before each move of the generator."""
-    discriminator_optimizer: Adam = PAPER_ADAM
-    """Adam of the discriminator."""
-    generator_optimizer: Adam = PAPER_ADAM
-    """Adam of the generator."""
+    """Moves of the discriminator in a round, each on fresh images."""
+    generator_moves: int = 1
+    """Moves of the generator after them."""
+    discriminator_optimizer: Optimizer = PAPER_ADAM
+    """How the discriminator steps."""
+    generator_optimizer: Optimizer = PAPER_ADAM
+    """How the generator steps."""
+    techniques: Techniques = field(default_factory=Techniques)
+    """Tricks of the trade."""
 
     def __post_init__(self):
         check_fields(self)
-        check(self.latent_size > 0, f"latent-size must be at least 1, not {self.latent_size}")
-        check(self.width > 0, f"width must be at least 1, not {self.width}")
+        for name in ("latent_size", "width", "penalty_interval", "discriminator_moves", "generator_moves"):
+            check(getattr(self, name) > 0, f"{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
+        check(
+            self.attention >= -1, f"attention must be a height, 0 (none) or -1 (half the image's), not {self.attention}"
+        )
+        for name in ("generator_slope", "classification_weight", "penalty_weight", "clip"):
+            value = getattr(self, name)
+            check(0 <= value < float("inf"), f"{name.replace('_', '-')} must be 0 or more and finite, not {value}")
         check(min(self.hidden_sizes, default=1) > 0, f"hidden-sizes must be at least 1 each, not {self.hidden_sizes}")
         check(0 <= self.label_smoothing < 1, f"label-smoothing must be in [0, 1), not {self.label_smoothing}")
-        check(self.discriminator_moves > 0, f"discriminator-moves must be at least 1, not {self.discriminator_moves}")
-
-
-class Seams(NamedTuple):
-    """The replaceable functions of a GAN. `score` maps images to logits (n,)."""
-
-    prior: latents.Prior
-    """Keys (n,) -> latents (n, d)."""
-    view: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
-    """(images, keys, step) -> images as the discriminator sees them: noise, augmentation, on real and fake alike."""
-    value: adversarial.Value
-    """Scores -> unreduced losses of both players."""
-    penalties: tuple[Callable[..., jax.Array], ...] = ()
-    """Each (score, real, fake, keys) -> (n,), weighted, added to the discriminator's loss."""
-
-
-def seams(config: Config) -> Seams:
-    """The seams as the configuration asks for them."""
-    prior = {"normal": latents.normal, "uniform": latents.uniform}[config.prior](config.latent_size)
-    value = {"non-saturating": adversarial.non_saturating, "minimax": adversarial.minimax}[config.value]
-    return Seams(prior, lambda images, keys, step: images, value(config.label_smoothing))
+        smooth = ("non-saturating", "minimax", "least-squares")
+        check(
+            not self.label_smoothing or self.value in smooth,
+            f"label-smoothing moves the target of {', '.join(smooth)}; {self.value} has none",
+        )
+        check(
+            self.penalty != "jensen-shannon" or self.value in gan_terms.LOGISTIC,
+            f"the jensen-shannon penalty is of logits, and the scores of {self.value} are none",
+        )
+        signed = ", ".join(gan_terms.SIGNED)
+        check(
+            not self.techniques.adaptive or self.value in gan_terms.SIGNED,
+            f"adaptive reads off a score's sign what is taken for real ({signed}), and {self.value} has none: "
+            "set adaptive 0, and augment is always on",
+        )
+        check(
+            not self.techniques.replay or self.condition == "none",
+            "replay keeps images without their classes: use it with an unconditional model",
+        )
 
 
 def networks(config: Config, spec: DataSpec) -> dict[str, Network]:
-    """Generator (latents -> images before tanh) and discriminator. ValueError for images that a DCGAN cannot halve."""
-    if config.network == "dcgan":
-        dcgan.sides(spec.image_shape)
-        generator = dcgan.VectorToImage(spec.image_shape, config.width)
-        discriminator = dcgan.ImageToVector(1, config.width)
-    else:
-        generator = mlp.VectorToImage(config.hidden_sizes, spec.image_shape)
-        discriminator = mlp.ImageToVector(config.hidden_sizes, 1, slope=0.2)
-    image = jax.ShapeDtypeStruct((1, *spec.image_shape), jnp.result_type(float))
-    latent = jax.ShapeDtypeStruct((1, config.latent_size), jnp.result_type(float))
-    return {"generator": pure(generator, latent), "discriminator": pure(discriminator, image)}
+    """Generator, discriminator, and the numbers that techniques add. ValueError for images that do not fit."""
+    return networks_of(config, spec, gan_networks.discriminator(config, spec))
+
+
+def networks_of(config: Config, spec: DataSpec, discriminator: Network) -> dict[str, Network]:
+    """The same with another discriminator."""
+    made = {
+        "generator": gan_networks.generator(config, spec),
+        "discriminator": techniques.remembering(config.techniques, discriminator, spec.image_shape),
+    }
+    return made | {name: part.network for name, part in parts(config, spec).items()}
+
+
+def parts(config: Config, spec: DataSpec) -> dict[str, techniques.Part]:
+    """The players that techniques add."""
+    return techniques.parts(config.techniques, spec.batch_size)
+
+
+def seams(config: Config, spec: DataSpec, value: Callable[[Table], adversarial.Value] | None = None) -> Seams:
+    """What the players pay and see, as the configuration asks for it; `value` stands in for the configured one.
+
+    UserError for a conditional model where the data have no labels; ValueError as `techniques.applied`.
+    """
+    value = value or (lambda table: gan_terms.value(config))
+    terms = gan_terms.terms(config, value)
+    made = Seams(
+        prior(config),
+        terms,
+        told=gan_terms.told(config),
+        classes=told(config, spec),
+        joint_batch=config.joint_batch,
+    )
+    images = spec.batch_size * config.discriminator_moves
+    return techniques.applied(config.techniques, made, value, spec.batch_size, images)
 
 
 def game(config: Config, spec: DataSpec, filled: Seams | None = None) -> Game:
     """Two players, a network each; `filled` stands in for the seams that the configuration asks for."""
-    prior, view, value, penalties = filled or seams(config)
-    discriminator = networks(config, spec)["discriminator"]
-    generate = partial(_generate, config, spec, prior)
+    return assembled(config, spec, networks(config, spec), filled or seams(config, spec))
 
-    def score(params, stats, images):
-        logits, stats = discriminator.apply(params["discriminator"], stats, images, train=True)
-        return logits[:, 0], stats
 
-    def scores(params, stats, real, fake):
-        stats = stats["discriminator"]
-        if config.joint_batch:
-            logits, stats = score(params, stats, jnp.concatenate([real, fake]))
-            return *jnp.split(logits, 2), stats
-        real_logits, stats = score(params, stats, real)
-        fake_logits, stats = score(params, stats, fake)
-        return real_logits, fake_logits, stats
+def assembled(
+    config: Config,
+    spec: DataSpec,
+    made: dict[str, Network],
+    filled: Seams,
+    steps: dict[str, optax.GradientTransformation] | None = None,
+) -> Game:
+    """The game of these networks and seams; `steps` are of players that a paper adds.
 
-    def images(params, stats, batch, key, step):
-        """Real and generated images through the view, keys for penalties, and the generator's new stats."""
-        latent_keys, *view_keys, penalty_keys = (example_keys(k, batch) for k in jax.random.split(key, 4))
-        fake, moved = generate(params, stats, latent_keys, train=True)
-        real, fake = (view(x, keys, step) for x, keys in zip((batch["image"], fake), view_keys, strict=True))
-        return real, fake, penalty_keys, moved
+    ValueError for what a network does not have, and for a penalty on the slope of one that mixes examples.
+    """
+    _, stats = jax.eval_shape(lambda key: init_networks(made, key), jax.random.key(0))  # networks refuse when they init
+    if config.penalty != "none":
+        name, told = f"penalty {config.penalty}", "batch_stats"
+        judged = {part: norm for part, norm in stats["discriminator"].get(told, {}).items() if part != "recognition"}
+        penalties.refuse_batch_norm({told: judged}, name)
+        if config.minibatch != "none":
+            raise ValueError(f"{name} is of single images, and minibatch {config.minibatch} mixes them: choose one")
+    return adversarial_game.game(made, filled, optimizers(config, spec) | (steps or {}))
 
-    def discriminator_loss(params, stats, batch, key, step):
-        real, fake, keys, _ = images(params, stats, batch, key, step)
-        real_logits, fake_logits, moved = scores(params, stats, real, fake)
-        real_loss, fake_loss = value.discriminator(real_logits, fake_logits)
-        held = lambda x: score(params, stats["discriminator"], x)[0]  # noqa: E731 (a penalty moves no statistics)
-        penalty = sum(penalize(held, real, fake, keys).mean() for penalize in penalties)
-        metrics = {"real": jax.nn.sigmoid(real_logits).mean(), "fake": jax.nn.sigmoid(fake_logits).mean()}
-        return real_loss.mean() + fake_loss.mean() + penalty, ({"discriminator": moved}, metrics)
 
-    def generator_loss(params, stats, batch, key, step):
-        real, fake, _, moved = images(params, stats, batch, key, step)
-        real_logits, fake_logits, _ = scores(params, stats, real, fake)  # the compiler drops what the value ignores
-        return value.generator(real_logits, fake_logits).mean(), ({"generator": moved}, {})
-
-    return {
-        "discriminator": Player(
-            ("discriminator",), discriminator_loss, config.discriminator_optimizer.transformation()
-        ),
-        "generator": Player(("generator",), generator_loss, config.generator_optimizer.transformation()),
-    }
+def optimizers(config: Config, spec: DataSpec) -> dict[str, optax.GradientTransformation]:
+    """How each player steps."""
+    discriminator = config.discriminator_optimizer.transformation()
+    if config.clip:
+        discriminator = optax.chain(discriminator, clip_weights(config.clip))
+    own = {"discriminator": discriminator, "generator": config.generator_optimizer.transformation()}
+    return own | {name: part.tx for name, part in parts(config, spec).items()}
 
 
 def schedule(config: Config) -> Schedule:
-    """The discriminator's moves, then the generator's one."""
-    return (("discriminator",),) * config.discriminator_moves + (("generator",),)
+    """The discriminator's moves, then the generator's; techniques' players move beside the discriminator."""
+    moves = (("discriminator",),) * config.discriminator_moves + (("generator",),) * config.generator_moves
+    for name, part in techniques.parts(config.techniques, 0).items():
+        moves = adversarial_game.beside(moves, part.beside, name)
+    return moves
+
+
+def prior(config: Config) -> Prior:
+    """p(z), as configured."""
+    return PRIORS[config.prior](config.latent_size)
 
 
 def sample(
-    config: Config, spec: DataSpec, params, stats, keys, train: bool = False, filled: Seams | None = None
+    config: Config, spec: DataSpec, params, stats, keys, train: bool = False, labels=None, prior: Prior | None = None
 ) -> tuple[jax.Array, dict]:
-    """Images in [-1, 1], one per key, and the stats; `train` takes batch norm's statistics from this very batch."""
-    images, moved = _generate(config, spec, (filled or seams(config)).prior, params, stats, keys, train)
+    """Images in [-1, 1], one per key, and the stats; `train` takes batch norm's statistics from this very batch.
+
+    `labels` (n,) are the classes of a conditional model's images; by default each key draws its own. `prior` stands in
+    for the configured one.
+    """
+    count = told(config, spec)
+    if count and labels is None:
+        labels = jax.vmap(lambda key: jax.random.randint(jax.random.fold_in(key, 1), (), 0, count))(keys)
+    z = (prior or PRIORS[config.prior](config.latent_size))(keys)
+    images, moved = _generate(config, spec, params, stats, z, labels, train)
     return images, stats | {"generator": moved}
 
 
-def prior(config: Config) -> latents.Prior:
-    """p(z), as configured."""
-    return seams(config).prior
+def generate(config: Config, spec: DataSpec, params, stats, z, labels=None) -> jax.Array:
+    """Images in [-1, 1], one per latent, (n, height, width, channels); batch norm by its running statistics.
+
+    Without `labels`, a conditional model's images are of the classes 0, 1, ... in turn.
+    """
+    if (count := told(config, spec)) and labels is None:
+        labels = jnp.arange(len(z)) % count
+    return _generate(config, spec, params, stats, z, labels, train=False)[0]
 
 
-def generate(config: Config, spec: DataSpec, params, stats, z) -> jax.Array:
-    """Images in [-1, 1], one per latent, (n, height, width, channels); batch norm by its running statistics."""
-    return _generate(config, spec, lambda z: z, params, stats, z, train=False)[0]
+def told(config: Config, spec: DataSpec) -> int:
+    """Classes of which the networks are told; 0: none. UserError where the data have none for a conditional model."""
+    if config.condition == "none":
+        return 0
+    require(spec, "label", f"condition {config.condition}")
+    return spec.classes
 
 
-def _generate(config, spec, prior, params, stats, keys, train):
-    output, moved = networks(config, spec)["generator"].apply(
-        params["generator"], stats["generator"], prior(keys), train=train
-    )
-    return jnp.tanh(output), moved
+def _generate(config, spec, params, stats, z, labels, train):
+    network = gan_networks.generator(config, spec)
+    return adversarial_game.generate(network, params, stats, z, labels, told(config, spec), train)

@@ -1,0 +1,118 @@
+"""Every model with every switch that makes sense is a game that traces; the others are refused with a reason."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import pytest
+from switches import NAMES, REFUSED, SETTINGS, SPEC, SWITCHES, config_of, sensible
+
+from vaegan_jax.errors import UserError
+from vaegan_jax.games import init, play
+from vaegan_jax.models import CONFIGS, MODELS, name_of
+from vaegan_jax.models.techniques import Techniques
+from vaegan_jax.networks.network import init_networks
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
+
+def check_round(config):
+    model = MODELS[name_of(config)]
+    game, schedule = model.game(config, SPEC), model.schedule(config)
+    params, stats = jax.eval_shape(lambda key: init_networks(model.networks(config, SPEC), key), jax.random.key(0))
+    state = jax.eval_shape(lambda params, stats: init(game, params, stats), params, stats)
+    shape = (len(schedule), 1, 4)
+    batch = {"image": jnp.zeros((*shape, 2, 2, 1)), "position": jnp.zeros(shape, int), "label": jnp.zeros(shape, int)}
+    after, metrics = jax.eval_shape(play(game, schedule), state, batch, jax.random.key(0))
+    shapes = lambda tree: jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)  # noqa: E731
+    assert shapes(after) == shapes(state)
+    assert {name.split("/")[0] for name in metrics} == set(game)
+
+
+QUICK = {"gan", "wgan-gp", "cgan", "infogan", "began"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in NAMES])
+def test_a_model_with_all_switches_that_make_sense_traces(name):
+    """All at once, but for a penalty where there is a minibatch layer: each again in the slow test."""
+    switches = sensible(name)
+    check_round(config_of(name, [s for s in switches if s != "penalty" or "minibatch" not in switches]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model_with_each_switch_that_makes_sense_traces(name):
+    for switch in sensible(name):
+        check_round(config_of(name, [switch]))
+
+
+@pytest.mark.parametrize(("name", "switch"), REFUSED, ids=map(" ".join, REFUSED))
+def test_what_makes_no_sense_is_refused_with_its_reason_in_one_line(name, switch, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises((UserError, ValueError), match=REFUSED[name, switch]) as refused:
+        MODELS[name].game(config_of(name, [switch]), SPEC)
+    assert "\n" not in str(refused.value)
+
+
+def test_every_trick_is_a_switch_of_this_table():
+    assert {field.name for field in dataclasses.fields(Techniques)} == set(SWITCHES) | SETTINGS
+
+
+WRONG = {
+    "a penalty under batch norm": (
+        {"network": "dcgan", "penalty": "gradient"},
+        "penalty gradient penalizes the discriminator's slope at single images, but with batch norm .* without batch",
+    ),
+    "a penalty under a minibatch layer": (
+        {"penalty": "r2", "minibatch": "deviation"},
+        "penalty r2 is of single images, and minibatch deviation mixes them: choose one",
+    ),
+    "the logits' penalty of other scores": (
+        {"penalty": "jensen-shannon", "value": "hinge"},
+        "jensen-shannon penalty is of logits, and the scores of hinge are none",
+    ),
+    "attention in a dense network": ({"attention": 4}, "attention is for maps, and the mlp network has none"),
+    "attention where there is no map": (
+        {"network": "dcgan", "width": 8, "attention": 5},
+        "attention at 5 pixels, but the maps here have 8, 4",
+    ),
+    "instance norm in a dense network": ({"generator_norm": "instance"}, "instance norm is for maps"),
+    "classes in norms that have no gain": (
+        {"network": "dcgan", "condition": "projection", "condition_place": "norm", "generator_norm": "pixel"},
+        "a condition needs a norm whose gain it sets, batch, instance or layer, not pixel",
+    ),
+    "classes in the norms of a dense network": (
+        {"condition": "projection", "condition_place": "norm"},
+        "condition-place norm is for convolutional networks: with mlp choose input",
+    ),
+    "another network's way up": ({"up": "shuffle"}, "up and down are for the dcgan network; mlp has its own ways"),
+    "smoothing where no target is": ({"value": "hinge", "label_smoothing": 0.1}, "label-smoothing moves the target of"),
+    "augmentation that nothing sets off": (
+        {"techniques": {"adaptive": 0.6}},
+        "adaptive augments nothing without --model.techniques.augment",
+    ),
+    "a decay of no noise": ({"techniques": {"instance_noise_kimg": 1.0}}, "decay of a noise that there is not"),
+    "a generator with nothing to pay": ({"techniques": {"adversarial_weight": 0.0}}, "nothing to minimize"),
+    "labels that are mostly wrong": ({"techniques": {"noisy_labels": 0.6}}, r"noisy-labels must be in \[0, 0.5\]"),
+    "a negative weight": ({"techniques": {"lecam": -1.0}}, "lecam must be 0 or more and finite, not -1.0"),
+    "a policy that there is not": ({"techniques": {"augment": "colour"}}, "unknown augment 'colour'. Did you mean"),
+    "a pool of less than half a batch": (
+        {"techniques": {"replay": 1}},
+        "replay 1 is less than half a batch",
+    ),
+}
+
+
+@pytest.mark.parametrize(("fields", "told"), WRONG.values(), ids=WRONG)
+def test_combinations_that_make_no_sense_are_refused_in_one_line(fields, told, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as users run it
+    with pytest.raises((UserError, ValueError), match=told) as refused:
+        tricks = Techniques(**fields.get("techniques", {}))
+        own = {"network": "mlp", "hidden_sizes": (5,), "width": 2} | fields | {"techniques": tricks}
+        MODELS["gan"].game(CONFIGS["gan"](**own), dataclasses.replace(SPEC, image_shape=(16, 16, 1)))
+    assert "\n" not in str(refused.value)
+
+
+def test_infogan_may_be_penalized_although_its_recognition_has_batch_norm():
+    check_round(config_of("infogan", ["penalty"]))

@@ -1,0 +1,276 @@
+"""Tricks of the trade, each a switch that works on any GAN of the family: they wrap its seams, or add a player.
+
+Most are from Salimans et al. 2016 (arXiv 1606.03498), Chintala et al. 2016 ("How to train a GAN?") and the papers
+that the fields name. What is a matter of who steps how (unrolling, historical averaging, target networks, an opponent
+that is an average, ...) is a solver instead, for any game: `vaegan_jax.dynamics`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from vaegan_jax.errors import check, check_fields
+from vaegan_jax.games import POOL, Params, device_mean
+from vaegan_jax.losses import adversarial, auxiliary, consistency
+from vaegan_jax.models import adversarial_game
+from vaegan_jax.models.adversarial_game import Recall, Seams, Table, Term, more, numbers
+from vaegan_jax.models.differentiable_augmentation import augment
+from vaegan_jax.networks.network import Network
+from vaegan_jax.optimizers import confine
+
+ADA_KIMG = 500.0
+"""Thousand images in which p could go from 0 to 1 (Karras et al. 2020, arXiv 2006.06676, section 3.1)."""
+
+
+@dataclass(frozen=True)
+class Techniques:
+    """Tricks of the trade; all are off by default."""
+
+    flip_labels: bool = False
+    """The generator minimizes the discriminator's loss with flipped labels: its own images are to be taken for real."""
+    noisy_labels: float = 0.0
+    """Probability that a real and a generated image change places when the discriminator is taught, in [0, 0.5]."""
+    instance_noise: float = 0.0
+    """Standard deviation of Gaussian noise on all that the discriminator sees (Sonderby et al. 2016)."""
+    instance_noise_kimg: float = 0.0
+    """Thousand images in which that noise falls linearly to 0; 0: it stays."""
+    feature_matching: float = 0.0
+    """Weight, in the generator's loss, of the squared distance between mean features (Salimans et al. 2016, 3.1)."""
+    adversarial_weight: float = 1.0
+    """Weight of the game's own value in the generator's loss; 0 leaves feature matching and other terms alone."""
+    augment: Literal["none", "color", "translation", "cutout", "color-translation", "all"] = "none"
+    """Differentiable augmentation of all that the discriminator sees (Zhao et al. 2020, arXiv 2006.10738)."""
+    adaptive: float = 0.0
+    """Augments with probability p only, and moves p such that the mean of sign(D(real)) stays here, say 0.6 (ADA)."""
+    consistency: float = 0.0
+    """Weight of (D(x) - D(T(x)))^2 on real images (Zhang et al. 2019, CR: 10); with the next one set, on both (bCR)."""
+    fake_consistency: float = 0.0
+    """Weight of the same on generated images (Zhao et al. 2020, arXiv 2002.04724, bCR: 10)."""
+    latent_consistency: float = 0.0
+    """Weight, for the discriminator, of (D(G(z)) - D(G(z + dz)))^2 (the same, zCR: 5)."""
+    latent_diversity: float = 0.0
+    """Weight, for the generator, of -|G(z) - G(z + dz)|^2, per pixel (the same: 0.5)."""
+    latent_deviation: float = 0.03
+    """Standard deviation of dz (the same)."""
+    lecam: float = 0.0
+    """Weight of (D(x) - a_fake)^2 + (D(G) - a_real)^2, a moving averages of scores (Tseng et al. 2021, LeCam)."""
+    lecam_decay: float = 0.99
+    """What these averages keep in a move."""
+    replay: int = 0
+    """Images in a pool of older generated ones, which replace half of those that the discriminator is shown."""
+
+    def __post_init__(self):
+        check_fields(self)
+        check(0 <= self.noisy_labels <= 0.5, f"noisy-labels must be in [0, 0.5], not {self.noisy_labels}")
+        check(0 <= self.adaptive < 1, f"adaptive must be in [0, 1), not {self.adaptive}")
+        check(0 <= self.lecam_decay < 1, f"lecam-decay must be in [0, 1), not {self.lecam_decay}")
+        for name in NOT_BELOW_ZERO:
+            value = getattr(self, name)
+            check(0 <= value < float("inf"), f"{name.replace('_', '-')} must be 0 or more and finite, not {value}")
+        check(
+            not self.adaptive or self.augment != "none", "adaptive augments nothing without --model.techniques.augment"
+        )
+        check(
+            not self.instance_noise_kimg or self.instance_noise > 0,
+            "instance-noise-kimg is the decay of a noise that there is not: set instance-noise",
+        )
+        pays = self.adversarial_weight or self.feature_matching or self.latent_diversity
+        check(bool(pays), "adversarial-weight 0 leaves the generator nothing to minimize: set feature-matching")
+
+
+NOT_BELOW_ZERO = (
+    "instance_noise",
+    "instance_noise_kimg",
+    "feature_matching",
+    "adversarial_weight",
+    "consistency",
+    "fake_consistency",
+    "latent_consistency",
+    "latent_diversity",
+    "latent_deviation",
+    "lecam",
+    "replay",
+)
+
+
+class Part(NamedTuple):
+    """A further player, by its name: the network that it owns, who it moves beside, what it pays, how it steps."""
+
+    network: Network
+    beside: str
+    term: Term
+    tx: optax.GradientTransformation
+
+
+def parts(techniques: Techniques, batch_size: int) -> dict[str, Part]:
+    """The players that the tricks add. They pay no gradient to others: nobody's network is theirs but their own."""
+    made = {}
+    if techniques.lecam:
+        average = optax.sgd(1 - techniques.lecam_decay)
+        made["anchors"] = Part(numbers(real=0.0, fake=0.0), "discriminator", _anchors, average)
+    if techniques.adaptive:
+        step = optax.chain(optax.sgd(batch_size / (1000 * ADA_KIMG)), confine(0, 1))
+        made["augmentation"] = Part(numbers(p=0.0), "discriminator", _overfitting(techniques.adaptive), step)
+    return made
+
+
+def applied(
+    techniques: Techniques,
+    seams: Seams,
+    value: Callable[[Table], adversarial.Value],
+    batch_size: int,
+    images_per_round: int,
+) -> Seams:
+    """The seams with all tricks that are on; `value` is the game that their terms "value" are of.
+
+    Time in thousand images is counted by `images_per_round`. ValueError for a pool that is less than half a batch.
+    """
+    terms = seams.terms
+    if techniques.flip_labels:
+        flipped = adversarial_game.value_terms(lambda table: adversarial.flipped(value(table)))
+        terms = more(terms, "generator", value=flipped["generator"]["value"])
+    if techniques.noisy_labels:
+        terms = more(terms, "discriminator", value=_noisy(value, techniques.noisy_labels))
+    if techniques.adversarial_weight != 1:
+        terms = more(terms, "generator", value=_scaled(techniques.adversarial_weight, terms["generator"]["value"]))
+    for weight, player, name, term in (
+        (techniques.feature_matching, "generator", "feature_matching", _feature_matching),
+        (techniques.consistency, "discriminator", "consistency", _consistency("real")),
+        (techniques.fake_consistency, "discriminator", "fake_consistency", _consistency("fake")),
+        (techniques.latent_consistency, "discriminator", "latent_consistency", _latent_consistency(techniques)),
+        (techniques.latent_diversity, "generator", "latent_diversity", _latent_diversity(techniques)),
+        (techniques.lecam, "discriminator", "lecam", _lecam),
+    ):
+        if weight:
+            terms = more(terms, player, **{name: _scaled(weight, term)})
+    for name, part in parts(techniques, batch_size).items():
+        terms = more(terms, name, value=part.term)
+    if techniques.replay and techniques.replay < batch_size // 2:
+        raise ValueError(f"replay {techniques.replay} is less than half a batch: make it {batch_size // 2} at least")
+    recall = _replayed if techniques.replay else seams.recall
+    return seams._replace(terms=terms, view=_view(techniques, images_per_round), recall=recall)
+
+
+def remembering(techniques: Techniques, discriminator: Network, image_shape: tuple[int, int, int]) -> Network:
+    """The discriminator with a pool of generated images among its stats, where the tricks need one."""
+    if not techniques.replay:
+        return discriminator
+
+    def init(key: jax.Array):
+        params, stats = discriminator.init(key)
+        pool = {"images": jnp.zeros((techniques.replay, *image_shape)), "count": jnp.zeros((), jnp.int32)}
+        return params, stats | {POOL: pool}
+
+    def apply(params, stats, *inputs, train=False):
+        rest = {name: tree for name, tree in stats.items() if name != POOL}
+        judgment, moved = discriminator.apply(params, rest, *inputs, train=train)
+        return judgment, stats | moved
+
+    return Network(init, apply)
+
+
+def _view(techniques: Techniques, images_per_round: int) -> Callable:
+    """Augments, then adds noise."""
+
+    def view(params: Params, images: jax.Array, keys: jax.Array, step: jax.Array) -> jax.Array:
+        changing, noising = (jax.vmap(jax.random.fold_in, (0, None))(keys, purpose) for purpose in (0, 1))
+        if techniques.augment != "none":
+            probability = params["augmentation"]["p"] if techniques.adaptive else 1.0
+            images = augment(techniques.augment, images, changing, probability)
+        if techniques.instance_noise:
+            left = 1.0
+            if techniques.instance_noise_kimg:
+                left = jnp.maximum(0, 1 - step * (images_per_round / (1000 * techniques.instance_noise_kimg)))
+            noise = jax.vmap(lambda key: jax.random.normal(key, images.shape[1:], images.dtype))(noising)
+            images = images + jnp.asarray(techniques.instance_noise * left, images.dtype) * noise
+        return images
+
+    return view
+
+
+def _replayed(recall: Recall) -> Recall:
+    """Half of the images change places with the oldest of the pool; those that fill it at first are shown at once, too.
+
+    Shrivastava et al. 2016 (arXiv 1612.07828), section 2.3, who draw the old ones at random; a pool that is a queue
+    shows each image exactly once, pool / (batch / 2) moves later.
+    """
+    pool, half = recall.stats[POOL], len(recall.images) // 2
+    size = len(pool["images"])
+    turns = pool["count"] + jnp.arange(half)
+    places, filled = turns % size, turns >= size
+    fresh, old = recall.images[:half], pool["images"][places]
+    shown = jnp.where(filled.reshape(-1, *(1,) * (fresh.ndim - 1)), old, fresh)
+    after = {"images": pool["images"].at[places].set(fresh), "count": pool["count"] + half}
+    return Recall(jnp.concatenate([shown, recall.images[half:]]), recall.stats | {POOL: after})
+
+
+def _scaled(weight: float, term: Term) -> Term:
+    return lambda table: weight * term(table)
+
+
+def _noisy(value: Callable[[Table], adversarial.Value], probability: float) -> Term:
+    def term(table: Table) -> jax.Array:
+        swapped = jax.vmap(lambda key: jax.random.bernoulli(key, probability))(table.keys)
+        real, fake = table.real.score, table.fake.score
+        pair = jnp.where(swapped, fake, real), jnp.where(swapped, real, fake)
+        return sum(loss.mean() for loss in value(table).discriminator(*pair))
+
+    return term
+
+
+def _feature_matching(table: Table) -> jax.Array:
+    return auxiliary.feature_matching(table.real.judgment.features, table.fake.judgment.features)
+
+
+def _consistency(whose: str) -> Term:
+    def term(table: Table) -> jax.Array:
+        seen = getattr(table, whose)
+        changed = augment("flip-translation", seen.images, table.keys)
+        return consistency.consistency(seen.score, table.judge(changed, seen.labels).score, weight=1.0)
+
+    return term
+
+
+def _neighbors(techniques: Techniques, table: Table) -> tuple[jax.Array, jax.Array]:
+    """Images of the latents, and of latents nearby."""
+    latent = table.fake.latents
+    noise = jax.vmap(lambda key: jax.random.normal(key, latent.shape[1:], latent.dtype))(table.keys)
+    return table.generate(latent), table.generate(latent + techniques.latent_deviation * noise)
+
+
+def _latent_consistency(techniques: Techniques) -> Term:
+    def term(table: Table) -> jax.Array:
+        scores = (table.judge(images, table.fake.labels).score for images in _neighbors(techniques, table))
+        return consistency.consistency(*scores, weight=1.0)
+
+    return term
+
+
+def _latent_diversity(techniques: Techniques) -> Term:
+    return lambda table: consistency.latent_diversity(*_neighbors(techniques, table), weight=1.0)
+
+
+def _lecam(table: Table) -> jax.Array:
+    anchors = table.params["anchors"]
+    real, fake = consistency.lecam(table.real.score, table.fake.score, anchors["real"], anchors["fake"], weight=1.0)
+    return real.mean() + fake.mean()
+
+
+def _anchors(table: Table) -> jax.Array:
+    """(a - mean D)^2 / 2: a step of 1 - decay on it is the moving average of the paper's equation 3."""
+    means = {"real": device_mean(table.real.score.mean()), "fake": device_mean(table.fake.score.mean())}
+    return sum(jnp.square(table.params["anchors"][name] - mean) / 2 for name, mean in means.items())
+
+
+def _overfitting(target: float) -> Term:
+    """-p sign(r - target), with r the mean sign of D(real): p rises while D is surer of real images than that."""
+
+    def term(table: Table) -> jax.Array:
+        surer = jnp.sign(device_mean(jnp.sign(table.real.score).mean()) - target)
+        return -table.params["augmentation"]["p"] * surer
+
+    return term
