@@ -188,7 +188,7 @@ def test_the_field_of_a_run_is_on_the_data_and_noise_of_its_next_round():
 
 def test_who_never_moves_has_no_part_in_the_field_of_a_run():
     source, experiment, state = run_of("mlp")
-    frozen = experiment._replace(schedule=(("generator",),))
+    frozen = experiment._replace(solved=experiment.solved._replace(schedule=(("generator",),)))
     assert list(instruments.moving(experiment)) == ["discriminator", "generator"]
     assert list(instruments.moving(frozen)) == ["generator"]
     point = instruments.point_of(instruments.moving(frozen), state.params)

@@ -134,6 +134,17 @@ def test_in_the_form_of_the_orbit_alternating_steps_keep_their_distance(a):
     np.testing.assert_allclose(kept**2, points[:, 0] ** 2 + points[:, 1] ** 2 - a * points.prod(1), rtol=1e-9)
 
 
+@pytest.mark.parametrize("a", [0.1, 1.5, 1.8, 1.99])
+@pytest.mark.parametrize("rounds", [100, 300, 1000, 2000])
+def test_an_orbit_cycles_however_slowly_it_falls_out_of_step_with_the_rounds(a, rounds):
+    """Alternating steps on xy turn by nearly half a circle each at a near 2: the distance then beats slowly."""
+    points = [np.ones(2)]
+    for _ in range(rounds):
+        x = points[-1][0] - a * points[-1][1]
+        points.append(np.array([x, points[-1][1] + a * x]))
+    assert rates.verdict(np.linalg.norm(points, axis=1)) == "cycles"
+
+
 def test_a_fit_with_the_period_of_the_orbit_is_not_tilted_by_its_wobble():
     """A few rounds of an eccentric orbit, of which no whole number of turns fits."""
     a, rho = 0.7, 0.999

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from vaegan_jax.dynamics.toy import Optimizers, Toy, choose, point
+from vaegan_jax.dynamics.toy import Optimizers, Toy, answer, choose, point
 from vaegan_jax.errors import check, check_fields
 from vaegan_jax.games import Player
 from vaegan_jax.losses import adversarial
@@ -112,7 +112,7 @@ class DiracGan:
             DISCRIMINATOR: Player(("y",), discriminator_loss, chosen[DISCRIMINATOR]),
         }
         schedule = ((GENERATOR, DISCRIMINATOR),)
-        return Toy("dirac-gan", game, schedule, point(1, 1), point(0, 0), self.jacobian())
+        return Toy("dirac-gan", game, schedule, point(1, 1), point(0, 0), answer(self.jacobian))
 
     def jacobian(self) -> Float[np.ndarray, "2 2"] | None:
         """J at (0, 0), over (theta, psi): [[0, f'], [-f', damping]]; None for wgan-gp, which has a kink there."""

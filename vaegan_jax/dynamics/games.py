@@ -13,7 +13,7 @@ from jaxtyping import Float
 from vaegan_jax.dynamics.dirac import DiracGan
 from vaegan_jax.dynamics.learning import CovarianceLearning, MeanLearning, ParallelLines
 from vaegan_jax.dynamics.mixtures import Grid, Ring, Spiral
-from vaegan_jax.dynamics.toy import JOINT, Optimizers, Toy, coupled, point, zero_sum
+from vaegan_jax.dynamics.toy import JOINT, Optimizers, Toy, answer, coupled, point, zero_sum
 from vaegan_jax.errors import check, check_fields
 from vaegan_jax.games import Batch
 
@@ -33,8 +33,9 @@ class Bilinear:
         """The game; its start is (1, 1)."""
         c = self.coefficient
         game = zero_sum(lambda x, y, batch: c * x * y, optimizers, step)
-        jacobian = coupled(np.array([[c]], float))
-        return Toy("bilinear", game, JOINT, point(1, 1), point(0, 0), jacobian, (abs(float(c)),))
+        jacobian = answer(lambda: coupled(np.array([[c]], float)))
+        values = answer(lambda: (abs(float(c)),))
+        return Toy("bilinear", game, JOINT, point(1, 1), point(0, 0), jacobian, values or ())
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,9 @@ class Quadratic:
         """The game; its start is (1, 1)."""
         p, q, b = self.p, self.q, self.b
         game = zero_sum(lambda x, y, batch: p / 2 * x**2 + b * x * y - q / 2 * y**2, optimizers, step)
-        values = () if p or q else (abs(float(b)),)
-        jacobian = np.array([[p, b], [-b, q]], float)
-        return Toy("quadratic", game, JOINT, point(1, 1), point(0, 0), jacobian, values)
+        values = answer(lambda: () if p or q else (abs(float(b)),))
+        jacobian = answer(lambda: np.array([[p, b], [-b, q]], float))
+        return Toy("quadratic", game, JOINT, point(1, 1), point(0, 0), jacobian, values or ())
 
 
 @dataclass(frozen=True)

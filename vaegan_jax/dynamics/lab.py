@@ -124,8 +124,13 @@ def row(trace: Trace) -> Row:
 
 def table(rows: Sequence[Row]) -> str:
     """Rows for people: the measured rate beside the theory's."""
+    return aligned(lines(rows))
+
+
+def lines(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    """The cells of that table, the head first."""
     head = ("solver", "measured rate", "theory", "final distance", "field evaluations", "verdict")
-    told = [
+    return [head] + [
         (
             each.solver,
             "" if each.measured_rate is None else f"{each.measured_rate:.6f}",
@@ -136,8 +141,11 @@ def table(rows: Sequence[Row]) -> str:
         )
         for each in rows
     ]
-    widths = [max(map(len, column)) for column in zip(head, *told, strict=True)]
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Cells in columns."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in (head, *told)
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )

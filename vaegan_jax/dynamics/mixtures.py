@@ -21,7 +21,7 @@ from vaegan_jax.errors import check, check_fields
 from vaegan_jax.evaluation import modes
 from vaegan_jax.games import Batch, Game, Player, example_keys
 from vaegan_jax.losses import adversarial
-from vaegan_jax.networks.mlp import Dense
+from vaegan_jax.networks.layers import Dense
 from vaegan_jax.networks.network import Network, init_networks, pure
 
 Draw = Callable[[Key[Array, " n"]], Float[Array, "n 2"]]

@@ -133,6 +133,9 @@ def verdict(
     if total < resolved:
         return "cycles" if tail.max() > tail.min() * math.exp(4 * total) else "unknown"
     before, after = (_line(half)[0] for half in np.split(levels, 2))
+    earlier = distances[len(distances) // 4 : len(distances) // 2].max()
+    if trend > 0 and tail.max() < earlier * math.exp(total / 4):
+        return "cycles"  # levels that wander within what was seen before: an orbit slowly in and out of step with rounds
     if before * trend > 0 and after / before >= GOES_ON:
         return "converges" if trend < 0 else "diverges"
     ratio = abs(after / before) if before else math.inf

@@ -3,7 +3,9 @@
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from vaegan_jax.errors import UserError, check, check_fields, unknown
 
@@ -48,7 +50,7 @@ class Solver:
     solver's vector.
     """
 
-    name: Name = "gradient"
+    name: Annotated[Name, tyro.conf.arg(name="")] = "gradient"  # so that it is the value of --solver itself
     """gradient plays the game as it is; `solvers.SOLVERS` says in a line what each of the others does."""
     step: float = 0.1
     """Step of what a solver does by itself, in units of the raw gradient: it extrapolates, solves or looks ahead so

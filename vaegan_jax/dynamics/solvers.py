@@ -6,11 +6,12 @@ with a memory in `State.solver` (`wrappers`).
 """
 
 from collections.abc import Callable
+from itertools import groupby
 from typing import NamedTuple
 
 from vaegan_jax.dynamics import directions, transforms, wrappers
 from vaegan_jax.dynamics.foresight import looking_ahead
-from vaegan_jax.dynamics.settings import Solver
+from vaegan_jax.dynamics.settings import CONSTANTS, Solver
 from vaegan_jax.errors import check, unknown
 from vaegan_jax.games import Direction, Game, Metrics, Schedule, State, consensus, gradient, play, symplectic
 
@@ -39,6 +40,25 @@ def solve(solver: Solver, game: Game, schedule: Schedule) -> Solved:
     if solver.player and solver.player not in movers:
         raise unknown("player", solver.player, movers)
     return recipe.make(solver, game, (movers,) if recipe.joint else schedule)
+
+
+def told(solver: Solver, schedule: Schedule, solved: Solved) -> str:
+    """What a solver makes of a schedule, and at which cost, in a line."""
+    values = {name.replace("_", "-"): getattr(solver, name) for name in CONSTANTS[solver.name]}
+    constants = ", ".join(f"{name} {value}" for name, value in values.items() if value not in (None, ""))
+    instead = f", in place of {_in_words(schedule)}" if solved.schedule != schedule else ""
+    return (
+        f"solver {solver.name}{f' ({constants})' * bool(constants)}: {SOLVERS[solver.name].summary}; a round is "
+        f"{_in_words(solved.schedule)}{instead}, and costs {solved.evaluations:g} of the field's evaluations"
+    )
+
+
+def _in_words(schedule: Schedule) -> str:
+    """Such as "5 x critic, then generator"; in a list that is read aloud."""
+    moves = [
+        (" and ".join(movers) + " at once" * (len(movers) > 1), len(list(run))) for movers, run in groupby(schedule)
+    ]
+    return ", then ".join(f"{count} x {movers}" if count > 1 else movers for movers, count in moves)
 
 
 def moving(schedule: Schedule) -> tuple[str, ...]:

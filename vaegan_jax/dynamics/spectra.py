@@ -89,14 +89,19 @@ def hessian(
 
     The rest of the field is not computed. Raises as `leading`.
     """
-    own = {network: point[network] for network in networks}
-    made = operator(Partial(_own, field if isinstance(field, Partial) else Partial(field), point), own)
+    made = operator(*alone(field, point, networks))
     limit = _tolerance(tolerance, made.dtype)
     low, high = (
         _eigenvalues(made.jacobian, made.size, count, which, limit, 0, True)
         for which in ("smallest real", "largest real")
     )
     return Ends(low, high)
+
+
+def alone(field: JointField, point: Params, networks: Sequence[str]) -> tuple[JointField, Params]:
+    """A player's part of the field as a function of the networks it owns, all others held; and their point."""
+    held = Partial(_own, field if isinstance(field, Partial) else Partial(field), point)
+    return held, {network: point[network] for network in networks}
 
 
 def classify(
@@ -106,6 +111,7 @@ def classify(
     leader: str | None = None,
     tolerance: float | None = None,
     still: float = 1e-6,
+    ends: dict[str, Ends] | None = None,
 ) -> Point:
     """Nash, local minimax or neither.
 
@@ -114,11 +120,11 @@ def classify(
     zero-sum game of two, the follower's Hessian is positive definite, beyond the tolerance, and so is the Schur
     complement J_11 - J_12 J_22^-1 J_21; it is looked at where the point is not Nash and `leader` is told, or one is
     named "min" or "generator". That the game is zero-sum is checked: J_12 = -J_21^T, on a random vector.
-    The point is stationary where the field's norm is at most `still`.
+    The point is stationary where the field's norm is at most `still`. `ends` are of each player's Hessian, if known.
     """
     if tolerance is None:
         tolerance = 1e-6 if ravel_pytree(point)[0].dtype == np.float64 else 1e-3
-    ends = {name: hessian(field, point, player.owns) for name, player in game.items()}
+    ends = ends or {name: hessian(field, point, player.owns) for name, player in game.items()}
     smallest, largest = ({name: _value(end[side]) for name, end in ends.items()} for side in (0, 1))
     zero = {name: tolerance * max(abs(smallest[name]), abs(largest[name])) for name in game}
     norms = gradient_norms(game, field, point)

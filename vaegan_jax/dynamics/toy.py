@@ -1,7 +1,7 @@
 """What a toy game is: a game of the engine that comes with its answers."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -75,6 +75,14 @@ def choose(optimizers: Optimizers | None, step: float, players: tuple[str, ...])
 def point(x: ArrayLike, y: ArrayLike) -> Params:
     """The parameters of a game of two networks, in JAX's default precision."""
     return {"x": jnp.asarray(x, float), "y": jnp.asarray(y, float)}
+
+
+def answer(make: Callable[[], Any]) -> Any:
+    """What `make` computes; None where a field of the game is traced, so that its answers have no value."""
+    try:
+        return make()
+    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError):
+        return None
 
 
 def coupled(matrix: np.ndarray) -> np.ndarray:

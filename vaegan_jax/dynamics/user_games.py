@@ -15,6 +15,7 @@ import sys
 import traceback
 import types
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,18 @@ from vaegan_jax.games import Params
 
 FUNCTION = "f"
 """What the function is called where only a file is named."""
+
+
+@dataclass(frozen=True)
+class UserGame:
+    """min_x max_y f(x, y) of a function in a file."""
+
+    where: str
+    """FILE.py or FILE.py:function."""
+
+    def make(self, optimizers: Optimizers | None = None, step: float = 0.1) -> Toy:
+        """The game of `user_game`, which tells what is raised."""
+        return user_game(self.where, optimizers, step)
 
 
 def is_user_game(where: str) -> bool:
