@@ -77,6 +77,7 @@ def sample(
     count: int = 64,
     output: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
     seed: Number = None,
+    label: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CLASS...")] = (),
 ) -> None:
     """Draw images from a run; needs neither its data nor an accelerator.
 
@@ -86,6 +87,8 @@ def sample(
         output: FILE.png for a grid, or FILE.npz for the array "image", (count, height, width, channels) uint8;
             by default NAME-samples.png here.
         seed: Seed of the latents; by default the run's.
+        label: Classes, by name or number, that the images are of in turn, for a model that is told classes; a grid then
+            has a column for each. By default each image draws its own.
     """
     from vaegan_jax import pictures
     from vaegan_jax.training import reading
@@ -96,8 +99,8 @@ def sample(
         output.suffix == ".npz" or count <= LARGEST_GRID,
         f"a grid holds {LARGEST_GRID:,} images at most: use --output FILE.npz",
     )
-    images, sampled_with = reading.sample(run, count, seed)
-    _save(output, {"image": images}, lambda: pictures.grid(images))
+    images, sampled_with = reading.sample(run, count, seed, label)
+    _save(output, {"image": images}, lambda: pictures.grid(images, len(label) if len(label) > 1 else None))
     print(f"{count} samples: {output}  ({sampled_with})")
 
 
@@ -145,6 +148,7 @@ def inspect(
     print(f"run         {facts['run']}")
     print(f"model       {model['name']} on {facts['config']['data']}, seed {facts['config']['seed']}")
     print(f"round       {facts['step']:,} of {facts['steps']:,}")
+    print(f"solver      {facts['config']['solver']['name']}, {facts['field_evaluations']:g} field evaluations a round")
     for network, parameters in facts["parameters"].items():
         print(f"parameters  {parameters:,} {network}")
     for what, sha256 in facts["sha256"].items():
@@ -261,7 +265,7 @@ def main() -> None:
     """
     warnings.showwarning = _show_warning
     try:
-        parse(COMMANDS, sys.argv[1:])()
+        parse(COMMANDS, sys.argv[1:], {"dynamics": cli_dynamics.chosen})()
     except UserError as error:
         _leave(f"vaegan: error: {error}", 2)
     except BrokenPipeError:  # the reader of our output has gone

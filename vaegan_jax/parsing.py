@@ -6,7 +6,7 @@ import functools
 import io
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import tyro
 
@@ -15,10 +15,14 @@ from vaegan_jax.models import MODELS
 from vaegan_jax.models.catalog import CATALOG
 
 Command = Callable[..., None]
+Parts = dict[str, Callable[[Sequence[str]], tuple[Command, int]]]
 
 
-def parse(commands: dict[str, Command], words: Sequence[str]) -> Callable[[], None]:
+def parse(commands: dict[str, Command], words: Sequence[str], parts: Parts | None = None) -> Callable[[], None]:
     """The command that the words ask for, ready to be called. Prints and exits (0) for --help.
+
+    `parts` are of commands whose own words say what they take: from the words that follow a command's name to what is
+    called, and how many of them name it.
 
     Raises UserError, one line, for what cannot be understood, with the nearest name where one is unknown.
     """
@@ -26,20 +30,25 @@ def parse(commands: dict[str, Command], words: Sequence[str]) -> Callable[[], No
         raise unknown("command", words[0], commands)
     if words[:1] == ["train"] and len(words) > 1 and not words[1].startswith("-"):
         _check_model(words[1])
-    box = io.StringIO()
+    box, title, settings = io.StringIO(), "vaegan", (tyro.conf.CascadeSubcommandArgs,)
     try:
         with contextlib.redirect_stderr(box), _wide({"-h", "--help"}.isdisjoint(words)):
+            if words and words[0] in (parts or {}):
+                command, taken = parts[words[0]](words[1:])
+                title = " ".join([title, *words[: 1 + taken]])
+                return tyro.cli(_later(command), prog=title, args=words[1 + taken :], config=settings)
             return tyro.extras.subcommand_cli_from_dict(
                 {name: _later(command) for name, command in commands.items()},
                 prog="vaegan",
                 description="Variational autoencoders and generative adversarial networks in JAX.",
                 args=words,
-                config=(tyro.conf.CascadeSubcommandArgs,),
+                config=settings,
             )
     except SystemExit as exit:
         if not exit.code:
             raise
-        raise _told(box.getvalue(), commands, words) from None
+        title = title if title != "vaegan" else " ".join([title, *[word for word in words[:1] if word in commands]])
+        raise _told(box.getvalue(), words, f"{title} --help") from None
 
 
 @contextlib.contextmanager
@@ -66,10 +75,9 @@ def _later(command: Command) -> Callable[..., Callable[[], None]]:
     return later
 
 
-def _told(box: str, commands: Iterable[str], words: Sequence[str]) -> UserError:
-    """The one line for what tyro tells in a box of several."""
+def _told(box: str, words: Sequence[str], where: str) -> UserError:
+    """The one line for what tyro tells in a box of several; `where` is the command that tells more."""
     what, *hints = _sections(box)
-    where = " ".join(["vaegan", *[word for word in words[:1] if word in commands], "--help"])
     if unrecognized := re.match(r"Unrecognized (or misplaced )?options: (.*)", what):
         strange = re.split(r", | ", unrecognized[2])
         flag = next((word for word in strange if word.startswith("-")), None)
@@ -83,6 +91,9 @@ def _told(box: str, commands: Iterable[str], words: Sequence[str]) -> UserError:
         own = {option for option, commands in known.items() if words[0] in commands}
         near = difflib.get_close_matches(flag, sorted(own or known), n=1, cutoff=0)
         return UserError(f"unknown option {flag}.{f' Did you mean {near[0]}?' if near else ''} See {where}")
+    if choice := re.match(r"invalid choice '(.*)' for argument '(--[\w.-]+)'\. Expected one of \((.*)\)", what):
+        word, flag, choices = choice.groups()
+        return unknown(flag, word, re.findall(r"'([^']*)'", choices))
     for pattern, plain in PLAIN.items():
         what = re.sub(pattern, plain, what)
     return UserError(f"{what}; see {where}")

@@ -26,7 +26,7 @@ def damaged(config):
     yield swap(momentum=0.9)
     yield swap(parallel="serial")
     yield swap(model=None)
-    yield swap(model={"name": "wgan"})
+    yield swap(model={"name": "stylegan"})
     yield swap(model={})
     yield swap(model=config["config"]["model"] | {"gamma": 1})
     yield swap(model=config["config"]["model"] | {"hidden_sizes": 8})

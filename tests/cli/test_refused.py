@@ -7,7 +7,7 @@ pytestmark = pytest.mark.usefixtures("compiled_once")
 BAD = {
     "a command that does not exist": (["trian"], ["unknown command 'trian'", "Did you mean 'train'?"]),
     "a model that does not exist": (["train", "vea"], ["unknown model 'vea'", "Did you mean 'vae'?"]),
-    "a model that is planned": (["train", "wgan"], ["model 'wgan' is planned, not ready", "vae, gan"]),
+    "a model that is planned": (["train", "stylegan"], ["model 'stylegan' is planned, not ready", "vae, gan"]),
     "a data set that does not exist": (
         ["train", "--data", "fashion_mnist_smal"],
         ["unknown data set 'fashion_mnist_smal'", "Did you mean 'fashion_mnist_small'?"],
@@ -19,6 +19,27 @@ BAD = {
     "beta not a number": ([*TRAIN, "--model.beta", "nan"], ["beta must be 0 or more and finite, not nan"]),
     "no latents": ([*TRAIN, "--model.latent-size", 0], ["latent-size must be at least 1, not 0"]),
     "an empty layer": ([*TRAIN, "--model.hidden-sizes", 8, 0], ["hidden-sizes must be at least 1 each, not (8, 0)"]),
+    "a constant without its solver": (
+        [*TRAIN, "--solver.step", 0.3],
+        ["solver gradient has no step: it has no constants"],
+    ),
+    "a constant of another solver": (
+        [*TRAIN, "--solver.k", 3, "--solver", "consensus"],
+        ["solver consensus has no k: it has gamma"],
+    ),
+    "a constant out of range": (
+        ["train", *GAN, *ALONE, "--data", "data.npz", "--solver", "extragradient", "--solver.step", 0],
+        ["step must be above 0, not 0.0"],
+    ),
+    "a solver for two on a VAE": (
+        [*TRAIN, "--solver", "competitive", "--run", "new"],
+        ["solver competitive needs two players, and here vae alone moves"],
+    ),
+    "a solver of a player that does not exist": (
+        ["train", *GAN, *ALONE, "--data", "data.npz", "--solver", "unrolled", "--solver.player", "generater"],
+        ["unknown player 'generater'. Did you mean 'generator'?"],
+    ),
+    "dynamics below zero": ([*TRAIN, "--dynamics-every", -1], ["dynamics-every must be 0 (never) or more, not -1"]),
     "a learning rate of zero": (
         [*TRAIN, "--model.optimizer.learning-rate", 0],
         ["learning-rate must be above 0 and finite, not 0.0"],
@@ -170,14 +191,26 @@ UNPARSED = {
         ["train", "--steps", 3, "vea"],
         "unknown model 'vea'. Did you mean 'vae'?",
     ),
-    "a planned model after the flags": (["train", "--steps", 3, "wgan"], "model 'wgan' is planned, not ready"),
+    "a planned model after the flags": (["train", "--steps", 3, "stylegan"], "model 'stylegan' is planned, not ready"),
     "steps in words": ([*TRAIN, "--steps", "many"], "--steps: 'many' is not a whole number"),
     "half a step": ([*TRAIN, "--steps", "1.5"], "--steps: '1.5' is not a whole number"),
     "a rate in words": (
         [*TRAIN, "--model.optimizer.learning-rate", "small"],
         "--model.optimizer.learning-rate: 'small' is not a number",
     ),
-    "a lift that does not exist": ([*TRAIN, "--parallel", "pmaped"], "Expected one of ('sharded', 'pmapped')"),
+    "a lift that does not exist": (
+        [*TRAIN, "--parallel", "pmaped"],
+        "unknown --parallel 'pmaped'. Did you mean 'pmapped'? There are: pmapped, sharded",
+    ),
+    "a solver that does not exist": (
+        [*TRAIN, "--solver", "extragradiant"],
+        "unknown --solver 'extragradiant'. Did you mean 'extragradient'? There are: alternating, ",
+    ),
+    "a constant of solvers that does not exist": (
+        [*TRAIN, "--solver.stp", 0.1],
+        "unknown option --solver.stp. Did you mean --solver.step?",
+    ),
+    "a constant in words": ([*TRAIN, "--solver.gamma", "much"], "--solver.gamma: 'much' is not a number"),
     "a network that does not exist": ([*TRAIN, "--model.network", "mpl"], "'mlp'"),
     "a flag without its value": ([*TRAIN, "--run"], "Missing value for argument '--run'"),
     "a word too many": (["models", "all"], "'all' is one word too many"),

@@ -157,7 +157,7 @@ def test_standing_statistics_are_the_means_over_batches_of_the_batches_means_and
         return gan.sample(DCGAN, experiment.spec, params, stats, keys, train)
 
     stats = standing_statistics(sample, ("generator",), state.params, state.stats, keys)
-    batches = [before_the_first_norm(state.params, gan.seams(DCGAN).prior(row)) for row in keys]
+    batches = [before_the_first_norm(state.params, gan.prior(DCGAN)(row)) for row in keys]
     first = stats["generator"]["batch_stats"]["BatchNorm_0"]
     np.testing.assert_allclose(first["mean"], np.mean([x.mean(0) for x in batches], axis=0), rtol=1e-4)
     np.testing.assert_allclose(first["variance"], np.mean([x.var(0) for x in batches], axis=0), rtol=1e-4)
@@ -174,19 +174,28 @@ def test_standing_statistics_are_the_means_over_batches_of_the_batches_means_and
         np.testing.assert_array_equal(a, b)
 
 
-def test_only_batch_statistics_stand():
-    stats = {"a": {"batch_stats": {"mean": jnp.full(2, 9.0)}, "spectral": {"u": jnp.full(2, 5.0)}}}
+def test_batch_statistics_stand_spectral_vectors_iterate_and_nothing_else_changes():
+    """Of the averaged networks alone; averaged weights did not grow with the vectors of the last ones."""
+    mean, ones = jnp.full(2, 9.0), jnp.full(2, 5.0)
+    stats = {name: {"batch_stats": {"mean": mean}, "spectral": {"u": ones}, "codes": {"c": ones}} for name in "ab"}
 
     def sample(params, stats, keys, train):
         assert train
         mean = 0.9 * stats["a"]["batch_stats"]["mean"] + 0.1 * params["a"]
-        return None, {"a": {"batch_stats": {"mean": mean}, "spectral": {"u": stats["a"]["spectral"]["u"] + 1}}}
+        moved = {
+            "batch_stats": {"mean": mean},
+            "spectral": {"u": stats["a"]["spectral"]["u"] + 1},
+            "codes": {"c": mean},
+        }
+        return None, stats | {"a": moved}
 
     stood = standing_statistics(
         sample, ("a",), {"a": jnp.arange(2.0)}, stats, jax.random.split(jax.random.key(0), (3, 4))
     )
     np.testing.assert_allclose(stood["a"]["batch_stats"]["mean"], [0.0, 1.0], rtol=1e-6)
-    np.testing.assert_array_equal(stood["a"]["spectral"]["u"], np.full(2, 5.0))
+    np.testing.assert_array_equal(stood["a"]["spectral"]["u"], np.full(2, 8.0))  # a power iteration a batch
+    np.testing.assert_array_equal(stood["a"]["codes"]["c"], ones)
+    assert all(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (stood["b"], stats["b"])), strict=True))
 
 
 def test_samples_are_made_with_the_averaged_generator_and_statistics_that_fit_it():

@@ -70,6 +70,24 @@ def test_a_signal_between_two_stretches_is_not_lost(whole, data, tmp_path, monke
     assert_same(run, whole(VAE, ONE))
 
 
+@pytest.mark.parametrize("reached", [0, 8])
+def test_a_signal_cuts_an_evaluation_short_and_its_round_is_saved(reached, data, tmp_path, monkeypatch):
+    from vaegan_jax.evaluation import scoring
+
+    def wait(*args, **kwargs):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("the evaluation has gone on")
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(scoring, "evaluate" if reached else "prepared", wait)
+        words = ["train", *VAE, *ONE, "--data", data, "--steps", STEPS, "--run", run, "--evaluate-every", 8]
+        outcome = vaegan(*words, "--evaluation.features", "pixels")
+    assert outcome.code == 143 and f"stopped after round {reached} of {STEPS}, saved" in outcome.err
+    assert ("what is measured after round 8 is not complete" in outcome.out) == bool(reached)
+    assert facts(run)["step"] == reached and saved(run)[-1] == reached
+
+
 def test_the_second_ctrl_c_stops_at_once_and_loses_only_what_was_not_saved(whole, data, tmp_path, monkeypatch):
     run = tmp_path / "run"
     with monkeypatch.context() as patch:

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from vaegan_jax.games import Batch, Metrics, Params, State, Stats
-from vaegan_jax.networks.layers import MOMENTUM
+from vaegan_jax.networks import spectral
+from vaegan_jax.networks.norms import MOMENTUM
 
 Round = Callable[..., tuple[State, Metrics]]
 
@@ -39,19 +40,27 @@ def standing_statistics(
     stats: Stats,
     keys: jax.Array,
 ) -> Stats:
-    """Stats in which the batch norms of `networks` fit `params`: averaged weights need statistics of their own.
+    """Stats in which the batch norms and spectral vectors of `networks` fit `params`: averages need their own.
 
     Brock et al. 2018, section 4.2: the means of the batch means and variances over the batches of `keys`, (batches,
     examples). `sample(params, stats, keys, train) -> (images, stats)` is a model's.
     """
 
-    def norm(path: tuple) -> bool:
-        return path[0].key in networks and any(getattr(part, "key", None) == "batch_stats" for part in path)
+    def of(collection: str) -> Callable[[tuple], bool]:
+        return lambda path: path[0].key in networks and any(getattr(part, "key", None) == collection for part in path)
+
+    norm, vector = of("batch_stats"), of(spectral.COLLECTION)
 
     def settle(path: tuple, old: ArrayLike, *new: ArrayLike) -> ArrayLike:
+        if vector(path):  # the averaged weights' own, by a power iteration a batch
+            return new[-1]
         # From zero, one update leaves (1 - MOMENTUM) of the batch's statistics.
         return sum(new[1:], new[0]) / (len(new) * (1 - MOMENTUM)) if norm(path) else old
 
-    zero = jax.tree_util.tree_map_with_path(lambda path, leaf: leaf * 0 if norm(path) else leaf, stats)
-    batches = (sample(params, zero, row, train=True)[1] for row in keys)
+    given, batches = jax.tree_util.tree_map_with_path(lambda path, leaf: leaf * 0 if norm(path) else leaf, stats), []
+    for row in keys:
+        batches.append(sample(params, given, row, train=True)[1])
+        given = jax.tree_util.tree_map_with_path(
+            lambda path, leaf, new: new if vector(path) else leaf, given, batches[-1]
+        )
     return jax.tree_util.tree_map_with_path(settle, stats, *batches)

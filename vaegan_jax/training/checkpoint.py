@@ -110,13 +110,18 @@ class Checkpoints:
         on_disk = (int(path.name) for path in self.folder.iterdir() if path.name.isdigit())
         return max(on_disk, default=-1) > max(self._manager.all_steps(), default=-1)
 
-    def restore(self) -> tuple[int, Arrays, list[str]] | None:
-        """The newest checkpoint whose sha256 is right: (step, arrays, what was wrong with newer ones).
+    @property
+    def steps(self) -> list[int]:
+        """Rounds of the checkpoints that there are."""
+        return sorted(self._manager.all_steps())
+
+    def restore(self, at: int | None = None) -> tuple[int, Arrays, list[str]] | None:
+        """The newest checkpoint whose sha256 is right: (step, arrays, what was wrong with newer ones); or that of `at`.
 
         None if there are no checkpoints; raises UserError if there are some and all are damaged.
         """
         damage = []
-        for step in sorted(self._manager.all_steps(), reverse=True):
+        for step in self.steps[::-1] if at is None else [at]:
             try:
                 items = {"state": ocp.args.StandardRestore(), "digest": ocp.args.JsonRestore()}
                 restored = self._manager.restore(step, args=ocp.args.Composite(**items))

@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal, Union
 import tyro
 
 from vaegan_jax.data.augmentation import Augmentation
+from vaegan_jax.dynamics.settings import Solver
 from vaegan_jax.errors import check, check_fields
 from vaegan_jax.evaluation.config import Evaluation
-from vaegan_jax.models import MODELS, name_of, vae
+from vaegan_jax.models import CONFIGS, name_of, vae
 
-Model = Union[tuple(Annotated[m.Config, tyro.conf.subcommand(name, prefix_name=False)] for name, m in MODELS.items())]  # noqa: UP007
+Model = Union[tuple(Annotated[kind, tyro.conf.subcommand(name, prefix_name=False)] for name, kind in CONFIGS.items())]  # noqa: UP007
 """Any model's `Config`; on the command line its name, then its fields as --model.FIELD."""
 
 
@@ -60,6 +61,9 @@ class RunConfig:
     """Name of the data set, or the path of an .npz file or of a prepared folder; see `vaegan data list`."""
     image_size: int = 0
     """Resizes images to this many pixels a side when they are read, cutting off what is not square; 0 leaves them."""
+    labels: int = 0
+    """Training examples that keep their labels, evenly over the classes, for models with an auxiliary classifier
+    (semi-supervised learning); 0: all."""
     steps: int = 5000
     """Rounds to train in total."""
     batch_size: int = 128
@@ -72,8 +76,12 @@ class RunConfig:
     """How the step is lifted to the devices: by jax.jit over a mesh, or by jax.pmap; the trajectory is the same."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     """Random changes of the training images."""
+    solver: Solver = field(default_factory=Solver)
+    """How the model's game is played, by a solver's name; its constants are --solver.CONSTANT."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
     """How the loop trains, logs, samples and saves."""
+    dynamics_every: int = 0
+    """Rounds between measurements of the game's Jacobian, and one at the end; 0: none."""
     evaluate_every: int = 0
     """Rounds between evaluations, and one at the end; 0: none (`vaegan evaluate` does it afterwards)."""
     evaluation: Evaluation = field(default_factory=Evaluation)
@@ -84,9 +92,12 @@ class RunConfig:
         name_of(self.model)
         check(self.steps > 0, f"steps must be at least 1, not {self.steps}")
         check(self.batch_size > 0, f"batch-size must be at least 1, not {self.batch_size}")
+        check(self.labels >= 0, f"labels must be 0 (all) or more, not {self.labels}")
         check(self.image_size >= 0, f"image-size must be 0 (as it is) or more, not {self.image_size}")
         check(0 <= self.seed < 2**32, f"seed must be in 0 .. 2^32 - 1, not {self.seed}")
-        check(self.evaluate_every >= 0, f"evaluate-every must be 0 (never) or more, not {self.evaluate_every}")
+        for name in ("dynamics_every", "evaluate_every"):
+            every = getattr(self, name)
+            check(every >= 0, f"{name.replace('_', '-')} must be 0 (never) or more, not {every}")
         check(self.devices >= 0, f"devices must be 0 (all) or more, not {self.devices}")
         parts = self.training.micro_batches
         check(
@@ -103,7 +114,7 @@ def to_json(config: RunConfig) -> dict[str, Any]:
 def from_json(stored: dict[str, Any]) -> RunConfig:
     """The inverse of `to_json`. Raises KeyError, TypeError or ValueError where the dictionary is not such a thing."""
     model = dict(stored["model"])
-    config = build(MODELS[model.pop("name")].Config, model)
+    config = build(CONFIGS[model.pop("name")], model)
     return build(RunConfig, {**stored, "model": config})
 
 

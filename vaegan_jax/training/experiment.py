@@ -13,8 +13,10 @@ import numpy as np
 from vaegan_jax.data.augmentation import Augmentation, augment, augmented_shape
 from vaegan_jax.data.batches import fetch
 from vaegan_jax.data.sources import DataSpec
+from vaegan_jax.dynamics.solvers import Solved, solve
+from vaegan_jax.dynamics.wrappers import averaged_state
 from vaegan_jax.errors import UserError
-from vaegan_jax.games import Batch, Game, Metrics, Params, Schedule, State, Stats, example_keys, init, play
+from vaegan_jax.games import Batch, Game, Metrics, Params, Schedule, State, Stats, example_keys, init
 from vaegan_jax.models import MODELS, name_of
 from vaegan_jax.networks.network import init_networks
 from vaegan_jax.training.averaging import averaged, standing_statistics, start
@@ -33,7 +35,14 @@ class Experiment(NamedTuple):
     spec: DataSpec
     model: ModuleType
     game: Game
-    schedule: Schedule
+    """The model's own, whose field is measured whatever the solver makes of it."""
+    solved: Solved
+    """What is played: the solver's game, schedule, start and round."""
+
+    @property
+    def schedule(self) -> Schedule:
+        """As it is really played."""
+        return self.solved.schedule
 
     @property
     def batch_shape(self) -> tuple[int, int, int]:
@@ -53,17 +62,21 @@ class Experiment(NamedTuple):
 
     @property
     def averages(self) -> tuple[str, ...]:
-        """Networks that are also kept as moving averages."""
-        return getattr(self.model, "AVERAGED", ()) if self.config.training.ema_halflife_kimg else ()
+        """Networks that are also kept as moving averages; none where the solver itself keeps the mean of all."""
+        kept = self.config.training.ema_halflife_kimg and self.config.solver.name != "averaging"
+        return getattr(self.model, "AVERAGED", ()) if kept else ()
 
 
 def assemble(config: RunConfig, spec: DataSpec) -> Experiment:
-    """Raises UserError where the model does not fit the data."""
+    """Raises UserError where the model does not fit the data, or the solver the model."""
     model = MODELS[name_of(config.model)]
     shape = augmented_shape(config.augmentation, spec.image_shape)
     spec = dataclasses.replace(spec, image_shape=shape, batch_size=config.batch_size)
+    if config.labels and getattr(config.model, "condition", "none") != "auxiliary":
+        raise UserError(f"labels {config.labels}: {name_of(config.model)} cannot learn from few labels (acgan can)")
     try:
-        return Experiment(config, spec, model, model.game(config.model, spec), model.schedule(config.model))
+        game = model.game(config.model, spec)
+        return Experiment(config, spec, model, game, solve(config.solver, game, model.schedule(config.model)))
     except ValueError as error:
         raise UserError(str(error)) from error
 
@@ -73,14 +86,15 @@ def first_state(experiment: Experiment) -> State:
 
     def make(key: jax.Array) -> State:
         networks = experiment.model.networks(experiment.config.model, experiment.spec)
-        return start(init(experiment.game, *init_networks(networks, key)), experiment.averages)
+        state = experiment.solved.start(init(experiment.solved.game, *init_networks(networks, key)))
+        return start(state, experiment.averages)
 
     return jax.jit(make)(experiment.key(INIT))
 
 
 def step_of(experiment: Experiment):
     """One round, `(state, batch, key, store, told=True) -> (state, metrics)`: reads and augments, plays, averages."""
-    round = play(experiment.game, experiment.schedule)
+    round = experiment.solved.round
     if experiment.averages:
         round = averaged(round, experiment.images_per_round, experiment.config.training.ema_halflife_kimg)
 
@@ -108,17 +122,27 @@ def augmented(experiment: Experiment, batch: Batch, step: jax.Array) -> Batch:
 
 def weights_for_sampling(experiment: Experiment, state: State) -> tuple[Params, Stats, str]:
     """The params and stats to sample with, and what they are, in words: part of every number made from the samples."""
-    if not experiment.averages:
+    params, told = _means(experiment, state)
+    networks = getattr(experiment.model, "AVERAGED", ()) if told else ()
+    if not networks:
         normed = any(isinstance(tree, dict) and "batch_stats" in tree for tree in state.stats.values())
-        return state.params, state.stats, "last weights" + ", running statistics" * normed
-    params = state.params | state.averages
+        return params, state.stats, (told or "last weights") + ", running statistics" * normed
     key = experiment.key(STANDING)
     keys = jax.vmap(lambda batch: example_range(jax.random.fold_in(key, batch), 0, 128))(jnp.arange(8))
-    stats = standing_statistics(
-        _sampler(experiment.config.model, experiment.spec), experiment.averages, params, state.stats, keys
-    )
+    sampler = _sampler(experiment.config.model, experiment.spec)
+    stats = standing_statistics(sampler, networks, params, state.stats, keys)
+    return params, stats, f"{told}, standing statistics of 8 x 128 latents"
+
+
+def _means(experiment: Experiment, state: State) -> tuple[Params, str]:
+    """The params with means in place of what there are means of, and of which kind they are; "" where of nothing."""
+    solver = experiment.config.solver
+    if solver.name == "averaging":
+        kind = f"decay {solver.decay:g}" if solver.average == "ema" else "uniform"
+        return averaged_state(state).params, f"mean of all weights ({kind})"
     halflife = experiment.config.training.ema_halflife_kimg
-    return params, stats, f"averaged weights (half-life {halflife:g} kimg), standing statistics of 8 x 128 latents"
+    told = f"averaged weights (half-life {halflife:g} kimg)" if experiment.averages else ""
+    return state.params | dict(state.averages), told
 
 
 def example_range(key: jax.Array, first: int, count: int) -> jax.Array:
@@ -126,18 +150,32 @@ def example_range(key: jax.Array, first: int, count: int) -> jax.Array:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(first, first + count))
 
 
-def generate(experiment: Experiment, params: Params, stats: Stats, count: int, seed: int) -> np.ndarray:
-    """`count` images in [-1, 1] from the latents of `seed`, (count, height, width, channels)."""
-    return np.concatenate(list(generated(experiment, params, stats, count, seed)))
+def generate(
+    experiment: Experiment, params: Params, stats: Stats, count: int, seed: int, labels: np.ndarray | None = None
+) -> np.ndarray:
+    """`count` images in [-1, 1] from the latents of `seed`, (count, height, width, channels).
+
+    `labels` (count,) are their classes, for a model that is told classes; by default each latent draws its own.
+    """
+    return np.concatenate(list(generated(experiment, params, stats, count, seed, labels)))
 
 
-def generated(experiment: Experiment, params: Params, stats: Stats, count: int, seed: int) -> Iterator[np.ndarray]:
+def generated(
+    experiment: Experiment, params: Params, stats: Stats, count: int, seed: int, labels: np.ndarray | None = None
+) -> Iterator[np.ndarray]:
     """The images of `generate` in chunks, for those who need not hold them all."""
     key = jax.random.fold_in(jax.random.key(seed), SAMPLES)
     sample, size = _sampler(experiment.config.model, experiment.spec), min(count, CHUNK)
     for at in range(0, count, size):
-        images, _ = sample(params, stats, example_range(key, at, size), train=False)
+        told = {} if labels is None else {"labels": np.resize(labels[at : at + size], size).astype(np.int32)}
+        images, _ = sample(params, stats, example_range(key, at, size), train=False, **told)
         yield np.asarray(images)[: count - at]
+
+
+def classes_told(experiment: Experiment) -> int:
+    """Classes that the model's images can be asked for; 0: none."""
+    told = getattr(experiment.model, "told", None)
+    return told(experiment.config.model, experiment.spec) if told else 0
 
 
 def reconstruct(experiment: Experiment, state: State, images: np.ndarray) -> np.ndarray:
@@ -145,7 +183,7 @@ def reconstruct(experiment: Experiment, state: State, images: np.ndarray) -> np.
     if not hasattr(experiment.model, "reconstruct"):
         raise UserError(f"{name_of(experiment.config.model)} cannot reconstruct: it has no encoder (vae has)")
     rebuild = _rebuilder(experiment.config.model, experiment.spec)
-    return np.asarray(rebuild(state.params, state.stats, images))
+    return np.asarray(rebuild(_means(experiment, state)[0], state.stats, images))
 
 
 @functools.lru_cache(maxsize=8)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vaegan_jax.data.batches import batch, read, resident
+from vaegan_jax.data.few_labels import FewLabels
 from vaegan_jax.data.sources import Source
 from vaegan_jax.training.checkpoint import Arrays, digest
 from vaegan_jax.training.experiment import Experiment
@@ -44,6 +45,8 @@ def feeder(experiment: Experiment, source: Source, first: int = 0, part: int = 0
 
     The batches are the same however they travel. Streams are read ahead by Grain where it is installed.
     """
+    if experiment.config.labels:
+        source = FewLabels(source, experiment.config.labels)
     local, limit = on_device(experiment, source), experiment.config.training.rounds_per_dispatch
 
     def indices(round: int) -> Arrays:

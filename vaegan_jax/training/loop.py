@@ -85,6 +85,7 @@ def _put_together(config: RunConfig, source: Source | None) -> tuple[list, Sourc
 
     def put_together():
         devices, data = choose_devices(config), source or load(config.data, "train", config.image_size)
+        check(config.labels <= len(data), f"labels {config.labels:,} is more than there are examples: {len(data):,}")
         return devices, data, assemble(config, data.spec), fingerprint(data)
 
     hosts.check_alike({name: value for name, value in to_json(config).items() if name != "data"})  # may lie elsewhere
@@ -106,7 +107,7 @@ def _train(
     with ExitStack() as stack:
         stack.enter_context(_told_plainly(folder))
         interrupted = stack.enter_context(signals())
-        writer = Writer(folder, experiment, source, held_out, console) if hosts.first() else None
+        writer = Writer(folder, experiment, source, held_out, console, interrupted) if hosts.first() else None
         done = int(hosts.by_first(lambda: str(stack.enter_context(writer).restore())))
         lift = LIFTS[config.parallel](rounds(step_of(experiment), limit), devices)
         hosts.by_first(lambda: str(writer.begin(done, lift.collect, _plan(experiment, source, devices))))
@@ -155,6 +156,7 @@ def _stretches(
         training.sample_interval_steps,
         training.checkpoint_interval_steps,
         config.evaluate_every,
+        config.dynamics_every,
     )
     compiled = False
     while done < steps and not stopping:

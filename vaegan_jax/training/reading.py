@@ -1,23 +1,27 @@
 """What can be had from a run, finished or running, without disturbing it: state, samples, reconstructions, facts."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from vaegan_jax.data import Source, load, located
 from vaegan_jax.data.augmentation import augmented_shape, middle
 from vaegan_jax.data.sources import DataSpec
-from vaegan_jax.errors import Caution, UserError, check
+from vaegan_jax.errors import Caution, UserError, check, unknown
 from vaegan_jax.games import State
+from vaegan_jax.models import name_of
 from vaegan_jax.training.checkpoint import Arrays, Checkpoints, digest, unflatten
 from vaegan_jax.training.config import build, to_json
 from vaegan_jax.training.experiment import (
     Experiment,
     assemble,
+    classes_told,
     first_state,
     generate,
     reconstruct,
@@ -28,29 +32,55 @@ from vaegan_jax.training.run import read_config
 from vaegan_jax.training.showing import images
 
 
-def read(run: Path | str) -> tuple[Experiment, State, int]:
-    """The experiment and the newest good state of a run, with its round. Needs the run folder alone.
+def read(run: Path | str, at: int | None = None) -> tuple[Experiment, State, int]:
+    """The experiment and the newest good state of a run, or that of round `at`, with its round. Needs the folder alone.
 
-    Warns (`Caution`) of a newer state that is damaged.
+    Warns (`Caution`) of a newer state that is damaged. Raises UserError for a round without a checkpoint.
     """
     folder = Path(run)
     experiment = _experiment(folder)
-    step, arrays, damage = _restore(folder)
+    if at is not None and at not in (kept := rounds(folder)):
+        told = ", ".join(f"{step:,}" for step in kept) or "none"
+        raise UserError(f"{folder} has no checkpoint of round {at:,}; it has {told} (--training.keep-checkpoints)")
+    step, arrays, damage = _restore(folder, at)
     for told in damage:
         warnings.warn(f"{folder}: {told}; falling back to that of round {step:,}", Caution, stacklevel=2)
-    return experiment, unflatten(jax.eval_shape(lambda: first_state(experiment)), arrays), step
+    state = unflatten(jax.eval_shape(lambda: first_state(experiment)), arrays)
+    return experiment, jax.tree.map(jnp.asarray, state), step
 
 
-def sample(run: Path | str, count: int, seed: int | None = None) -> tuple[np.ndarray, str]:
+def rounds(run: Path | str) -> list[int]:
+    """Of the checkpoints of a run. UserError where it is none, or has none yet."""
+    read_config(Path(run))
+    with Checkpoints(Path(run) / "checkpoints") as checkpoints:
+        return checkpoints.steps
+
+
+def sample(run: Path | str, count: int, seed: int | None = None, labels: Sequence[str] = ()) -> tuple[np.ndarray, str]:
     """`count` images in [-1, 1], (count, height, width, channels), and with which weights they were made.
 
-    Raises UserError for a count below 1 or a seed out of range.
+    `labels`: classes by name or number; image i is of class i modulo their number. By default each image draws its own.
+    Raises UserError for a count below 1, a seed out of range, and classes that the model does not have.
     """
     check(count > 0, f"count must be at least 1, not {count}")
     check(seed is None or 0 <= seed < 2**32, f"seed must be in 0 .. 2^32 - 1, not {seed}")
     experiment, state, _ = read(run)
+    numbers = np.resize(_numbers(experiment, labels), count) if labels else None
     params, stats, sampled_with = weights_for_sampling(experiment, state)
-    return generate(experiment, params, stats, count, experiment.config.seed if seed is None else seed), sampled_with
+    seed = experiment.config.seed if seed is None else seed
+    return generate(experiment, params, stats, count, seed, numbers), sampled_with
+
+
+def _numbers(experiment: Experiment, labels: Sequence[str]) -> np.ndarray:
+    """Classes as integers."""
+    classes, names = classes_told(experiment), experiment.spec.class_names
+    name = name_of(experiment.config.model)
+    check(classes > 0, f"{name} was not told classes, so there is no label to choose (cgan, acgan and sagan have)")
+    known = {label: number for number, label in enumerate(names)} | {str(number): number for number in range(classes)}
+    for label in labels:
+        if label not in known:
+            raise unknown("label", label, names or known, f"or a number in 0 .. {classes - 1}")
+    return np.array([known[label] for label in labels], np.int32)
 
 
 def reconstructions(
@@ -72,7 +102,10 @@ def reconstructions(
 
 
 def inspect(run: Path | str) -> dict[str, Any]:
-    """What there is to know: step, parameters by network, sha256 of parameters and state, config, latest metrics."""
+    """What there is to know: step, parameters by network, sha256 of parameters and state, config, latest metrics.
+
+    "schedule" holds the moves of a round as they are played, "field_evaluations" what a round costs.
+    """
     folder = Path(run)
     config, record = read_config(folder)
     step, arrays, damage = _restore(folder)
@@ -81,6 +114,7 @@ def inspect(run: Path | str) -> dict[str, Any]:
     for name, array in params.items():
         network = name.split(".")[1]
         counts[network] = counts.get(network, 0) + array.size
+    experiment = _experiment(folder)
     metrics = [row for row in read_metrics(folder) if row["step"] <= step]
     return {
         "run": str(folder),
@@ -91,7 +125,9 @@ def inspect(run: Path | str) -> dict[str, Any]:
         "damage": damage,
         "metrics": metrics[-1] if metrics else {},
         "config": to_json(config),
-        "spec": asdict(_experiment(folder).spec),
+        "schedule": [list(movers) for movers in experiment.schedule],
+        "field_evaluations": experiment.solved.evaluations,
+        "spec": asdict(experiment.spec),
         "versions": record["versions"],
         "git": record["git"],
     }
@@ -108,12 +144,12 @@ def _experiment(folder: Path) -> Experiment:
     return assemble(config, spec)
 
 
-def _restore(folder: Path) -> tuple[int, Arrays, list[str]]:
+def _restore(folder: Path, at: int | None = None) -> tuple[int, Arrays, list[str]]:
     """The newest good checkpoint. A trainer may delete what is being read here, but only after it saved a newer one."""
     while True:
         with Checkpoints(folder / "checkpoints") as checkpoints:
             try:
-                restored = checkpoints.restore()
+                restored = checkpoints.restore(at)
                 if restored is None:
                     raise UserError(f"{folder} has no checkpoint yet: let it train, or `vaegan resume {folder}`")
                 if not restored[2] or not checkpoints.outdated():

@@ -12,7 +12,7 @@ from vaegan_jax.data.batches import fetch, order
 from vaegan_jax.data.sources import gather
 from vaegan_jax.games import State
 from vaegan_jax.pictures import gif, grid, pairs, png, side_by_side
-from vaegan_jax.training.experiment import Experiment, generate, reconstruct, weights_for_sampling
+from vaegan_jax.training.experiment import Experiment, classes_told, generate, reconstruct, weights_for_sampling
 from vaegan_jax.training.run import write
 
 
@@ -58,7 +58,12 @@ class Pictures:
     def _samples(self, state: State) -> tuple[np.ndarray, str]:
         config = self._experiment.config
         params, stats, sampled_with = weights_for_sampling(self._experiment, state)
-        return grid(generate(self._experiment, params, stats, config.training.sample_count, config.seed)), sampled_with
+        count, columns, labels = config.training.sample_count, None, None
+        if classes := classes_told(self._experiment):  # a column for each of the first ten
+            columns = min(classes, 10)
+            count = max(columns, count - count % columns)
+            labels = np.arange(count) % columns
+        return grid(generate(self._experiment, params, stats, count, config.seed, labels), columns), sampled_with
 
     def _grids(self) -> list[Path]:
         return sorted((self._folder / "samples").glob("step-*.png"))

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import jax
 import numpy as np
 
+from vaegan_jax.dynamics.settings import CONSTANTS
 from vaegan_jax.training.experiment import Experiment
 
 NORMS = ("gradient", "parameters")
@@ -28,15 +29,41 @@ class Diverged(Exception):
     """A loss, gradient or parameter is NaN or infinite; the message names player and round and says what to try."""
 
 
+class Cut(BaseException):
+    """A signal came during what need not be finished (no Exception, which others might catch on its way)."""
+
+
+class Received(list[int]):
+    """Numbers of the signals that came."""
+
+    _cutting = False
+
+    @contextmanager
+    def cutting(self) -> Iterator[None]:
+        """Within it a signal raises Cut at once, even one that came before; outside, the round is finished first."""
+        self._cutting = True
+        try:
+            self.cut()
+            yield
+        finally:
+            self._cutting = False
+
+    def cut(self) -> None:
+        """Raises Cut if a signal came, and now is the time."""
+        if self and self._cutting:
+            raise Cut
+
+
 @contextmanager
-def signals() -> Iterator[list[int]]:
-    """A list that the first Ctrl-C or SIGTERM puts its number in; the second one acts as it always does."""
-    received, before = [], {}
+def signals() -> Iterator[Received]:
+    """What the first Ctrl-C or SIGTERM puts its number in; the second one acts as it always does."""
+    received, before = Received(), {}
 
     def note(number: int, frame) -> None:
         received.append(number)
         for each, handler in before.items():
             signal.signal(each, handler)
+        received.cut()
 
     if threading.current_thread() is threading.main_thread():
         before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -57,9 +84,11 @@ def finite_values(experiment: Experiment, first: int, count: int, metrics: dict[
         watched = ("loss", *NORMS) if row == count - 1 else ("loss",)
         for player, what in itertools.product(experiment.game, watched):
             if not math.isfinite(value := rows[f"{player}/{what}"][row]):
+                solver = experiment.config.solver.name
                 raise Diverged(
                     f"the {what} of {player} became {value} in round {first + row + 1:,}. Try a smaller learning rate "
-                    f"(--model.{_optimizer(experiment, player)}.learning-rate), a larger batch, or another seed"
+                    f"(--model.{_optimizer(experiment, player)}.learning-rate), "
+                    f"{'a smaller --solver.step, ' * ('step' in CONSTANTS[solver])}a larger batch, or another seed"
                 )
     return {name: float(column[-1]) for name, column in rows.items()}
 
