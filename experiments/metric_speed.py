@@ -7,8 +7,12 @@ times as fast as pytorch-fid's, precision, recall, density and coverage of 10,00
 prdc's and in bounded memory, features of FID's Inception at least at 0.8 of PyTorch's images a second, and the
 importance-weighted bound of 1,000 MNIST-sized images with 1,000 draws each (VAE 784-500-20) in at most 20 seconds.
 
-Missed is the third: 0.6, also on an idle machine. XLA's convolutions on a CPU run at about half of the cores' peak,
-PyTorch's near it (`throughput.py`); 1 x 1 convolutions are products already.
+Inception, where the time went (one core, processor time per image, chunks of 4, PyTorch 149 ms): 185 ms before. Of
+these 40 were page faults: XLA folded the batch norms into 87 MB of kernels in every chunk, which is now done once, and
+JAX 0.10 writes all patches of a convolution without padding into memory, which a column of padding avoids. 135 to 145
+ms are left, nearly all in convolutions and products at 80 to 100 GF/s, near the core's peak (PyTorch: 100 to 113).
+Sums of products over the taps of 1 x 7 kernels would save 2 %, patches side by side nothing; both were left out. On
+two cores that nobody else used the ratio was 0.6 before; it has not been measured there since.
 
 Medians of turns that alternate, in one process; the first call of each, which compiles, is apart. pytorch-fid's
 function hands SciPy's matrix square root an argument that newer versions drop; it is given one that takes it. About 10

@@ -1,10 +1,16 @@
-"""Small runs, on data in which each class looks different, for scores to be taken of."""
+"""Small runs, on data in which each class looks different, for scores to be taken of; and an AlexNet's weights."""
 
 import contextlib
+import dataclasses
+import pickle
 
 import numpy as np
 import pytest
 from commands import ALONE, GAN, VAE, done
+from random_networks import random_tensors
+
+from vaegan_jax.evaluation.features import alexnet
+from vaegan_jax.evaluation.weights import WEIGHTS
 
 SEEDS = 3
 
@@ -44,3 +50,30 @@ def there(scored, monkeypatch):
     monkeypatch.chdir(scored)
     monkeypatch.setenv("VAEGAN_WEIGHTS", str(scored / "weights"))
     return scored
+
+
+@pytest.fixture(scope="package")
+def tensors():
+    """Of an AlexNet as the package has it, at random."""
+    return random_tensors(alexnet.SHAPES)
+
+
+@pytest.fixture(scope="package")
+def checkpoint(tensors):
+    """The same as the package's file."""
+    nested = {}
+    for name, array in tensors.items():
+        *path, leaf = name.split("/")
+        inner = nested
+        for key in path:
+            inner = inner.setdefault(key, {})
+        inner[leaf] = array
+    return pickle.dumps(nested)
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """The folder of weights, which is not there yet, and a known AlexNet that may be any."""
+    monkeypatch.setenv("VAEGAN_WEIGHTS", str(tmp_path / "weights"))
+    monkeypatch.setitem(WEIGHTS, "alexnet", dataclasses.replace(WEIGHTS["alexnet"], digest=""))
+    return tmp_path / "weights"

@@ -7,12 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import traverse_util
 from PIL import Image
 
 from vaegan_jax.errors import UserError
 from vaegan_jax.evaluation.features import extractor as extraction
-from vaegan_jax.evaluation.features import inception
+from vaegan_jax.evaluation.features import inception, pooling
 from vaegan_jax.evaluation.features.extractor import extract
 
 NAMES = ("64", "192", "768", "2048", "logits_unbiased", "logits")
@@ -48,10 +47,10 @@ def tensors(arrays):
 
 
 class Peer(NamedTuple):
-    """pytorch-fid's network, and that of `convert` from its state."""
+    """pytorch-fid's network, and the arrays that `convert` makes of its state."""
 
     module: Any
-    params: Any
+    arrays: Any
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +76,7 @@ def peer():
                     tensor.uniform_(low, high)
         module.fc.bias.normal_()
     arrays = inception.convert({name: tensor.numpy() for name, tensor in module.state_dict().items()})
-    return Peer(module, traverse_util.unflatten_dict(arrays, sep="/"))
+    return Peer(module, arrays)
 
 
 def their_taps(module, images):
@@ -109,15 +108,14 @@ def assert_close(ours, theirs, tolerance=1e-5):
 def test_all_taps_equal_those_of_pytorch_fids_network_on_its_random_weights(peer):
     images = np.random.default_rng(0).uniform(-1, 1, (2, 299, 299, 3)).astype(np.float32)
     images[1] = np.linspace(-1, 1, 299, dtype=np.float32)[:, None, None]
-    ours, theirs = jax.jit(inception.taps)(peer.params, images), their_taps(peer.module, images)
+    ours, theirs = jax.jit(inception.taps)(inception.folded(peer.arrays), images), their_taps(peer.module, images)
     assert tuple(ours) and set(ours) == set(theirs) == set(NAMES)
     for name in NAMES:
         assert_close(ours[name], theirs[name])
 
 
 def from_bytes(peer, resizer, images):
-    arrays = traverse_util.flatten_dict(peer.params, sep="/")
-    (outputs,) = extract(inception.extractor(arrays, "", resizer), [images], jax.devices()[:1])
+    (outputs,) = extract(inception.extractor(peer.arrays, "", resizer), [images], jax.devices()[:1])
     return outputs
 
 
@@ -182,7 +180,7 @@ def test_network_has_the_472_tensors_and_the_numbers_of_the_file():
 
 
 def test_shapes_of_all_taps_are_those_of_the_papers_table_at_299_pixels(arrays):
-    params = traverse_util.unflatten_dict(arrays, sep="/")
+    params = inception.folded(arrays)
     taps = jax.eval_shape(inception.taps, params, jax.ShapeDtypeStruct((2, 299, 299, 3), jnp.float32))
     assert {name: tap.shape for name, tap in taps.items()} == {
         "64": (2, 73, 73, 64),
@@ -200,7 +198,7 @@ def test_averages_leave_the_padding_out_of_sum_and_count():
     for i in range(5):
         for j in range(6):
             expected[:, i, j] = x[:, max(i - 1, 0) : i + 2, max(j - 1, 0) : j + 2].mean((1, 2), dtype=np.float64)
-    np.testing.assert_allclose(inception.average_pool(jnp.asarray(x)), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(pooling.average_pool(jnp.asarray(x)), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("stride", "padding"), [(2, 0), (1, 1)])
@@ -208,15 +206,17 @@ def test_maxima_are_those_of_windows_inside_even_of_negative_maps(stride, paddin
     x = -np.random.default_rng(0).uniform(1, 2, (2, 8, 9, 3)).astype(np.float32)
     starts = [range(-padding, side - 3 + padding + 1, stride) for side in (8, 9)]
     expected = [[x[:, max(i, 0) : i + 3, max(j, 0) : j + 3].max((1, 2)) for j in starts[1]] for i in starts[0]]
-    ours = inception.max_pool(jnp.asarray(x), stride, padding)
+    ours = pooling.max_pool(jnp.asarray(x), 3, stride, padding)
     np.testing.assert_array_equal(ours, np.array(expected).transpose(2, 0, 1, 3))
 
 
 def test_batch_norm_has_the_epsilon_of_the_file():
     x = np.random.default_rng(0).normal(size=(1, 4, 4, 2)).astype(np.float32)
     small = np.full(2, 1e-3, np.float32)  # a variance that epsilon doubles
-    params = {"kernel": np.eye(2, dtype=np.float32)[None, None], "scale": 3 * np.ones(2), "bias": 5 * np.ones(2)}
-    ours = inception.Unit(2).apply({"params": params | {"mean": np.ones(2), "variance": small}}, jnp.asarray(x))
+    arrays = {"kernel": np.eye(2, dtype=np.float32)[None, None], "mean": np.ones(2, np.float32), "variance": small}
+    arrays |= {"scale": 3 * np.ones(2, np.float32), "bias": 5 * np.ones(2, np.float32)}
+    params = inception.folded({f"unit/{name}": array for name, array in arrays.items()})["unit"]
+    ours = inception.Unit(2).apply({"params": params}, jnp.asarray(x))
     np.testing.assert_allclose(ours, np.maximum(3 * (x - 1) / np.sqrt(0.002) + 5, 0), rtol=1e-5, atol=1e-4)
 
 

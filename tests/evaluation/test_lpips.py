@@ -40,7 +40,7 @@ def test_the_distance_is_the_formula_of_the_paper_in_float64(net):
 @pytest.mark.parametrize("net, theirs", [("vgg16", "vgg"), ("alexnet", "alex")])
 def test_given_activations_the_distance_is_that_of_the_lpips_package(net, theirs):
     torch, peer = pytest.importorskip("torch"), pytest.importorskip("lpips")
-    rng, widths = np.random.default_rng(0), NETWORKS[net].WIDTHS
+    rng, widths = np.random.default_rng(0), [layer.shape[-1] for layer in NETWORKS[net].NETWORK.taps]
     for width in widths:
         first, second = (np.maximum(rng.standard_normal((2, 6, 5, width), np.float32), 0) for _ in range(2))
         first[0, :2] = 0  # pixels without activations

@@ -7,28 +7,12 @@ import zipfile
 
 import numpy as np
 import pytest
+from weight_files import Evil, same, told
 
 from vaegan_jax.errors import UserError
 from vaegan_jax.evaluation.pickles import ALLOWED, read_arrays, read_file
 
 FORMATS = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
-
-
-def told(call, *fragments):
-    """Asserts that `call` raises a UserError of one line that holds all of `fragments`."""
-    with pytest.raises(UserError) as caught:
-        call()
-    message = str(caught.value)
-    assert "\n" not in message and len(message) < 400
-    for fragment in fragments:
-        assert fragment in message, message
-
-
-def same(found, expected):
-    assert found.keys() == expected.keys()
-    for name, array in expected.items():
-        assert found[name].dtype == array.dtype and found[name].shape == array.shape, name
-        np.testing.assert_array_equal(found[name], array, err_msg=name)
 
 
 @pytest.fixture
@@ -162,14 +146,6 @@ def test_the_old_name_of_numpys_modules_is_known():
 
 
 # Strangers' files
-
-
-class Evil:
-    def __init__(self, function, *arguments):
-        self.call = function, arguments
-
-    def __reduce__(self):
-        return self.call
 
 
 @pytest.mark.parametrize("depth", ["top", "inside"])

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from commands import ALONE, GAN, VAE, done, refused, vaegan
 
+from vaegan_jax.data import ArraySource
 from vaegan_jax.data.batches import order
 from vaegan_jax.evaluation import config, frechet, metrics
 from vaegan_jax.evaluation.cards import kept
 from vaegan_jax.evaluation.evidence import collect, real_batches
 from vaegan_jax.evaluation.features import pixels
 from vaegan_jax.evaluation.moments import of
+from vaegan_jax.evaluation.searching import whole
 
 pytestmark = pytest.mark.usefixtures("compiled_once", "there")
 PIXELS = ["--features", "pixels", "--count", 200]
@@ -78,6 +80,21 @@ def test_training_images_are_found_to_be_copies_and_test_images_are_not():
     copies, others = (scores("--samples", f"{name}-copies.npz", *words) for name in ("train", "test"))
     assert copies["AuthPct-pixels"]["value"] == 0 and copies["nearer-train-pixels"]["value"] == 1
     assert others["nearer-train-pixels"]["value"] == 0
+    # Also those that the comparison with few real images does not look at.
+    copies = scores("--samples", "train-copies.npz", *words, "--count", 100, "--real-count", 30)
+    assert copies["AuthPct-pixels"]["value"] == 0 and copies["nearer-train-pixels"]["value"] == 1
+    card = copies["AuthPct-pixels"]["protocol"]
+    assert card["real_count"] == 300 and card["settings"] == {"training images": "all 300", "test images": 100}
+
+
+def test_a_whole_data_set_is_held_on_the_disk_and_read_in_blocks():
+    source = ArraySource({"image": np.load("data.npz")["train_image"][:40]}, "made up")
+    found = whole(source, (8, 8, 1), pixels.extractor((8, 8, 1)))
+    images = source.arrays["image"]
+    assert isinstance(found.features, np.memmap) and found.pixels.shape == (40, 64) and len(found.pixels) == 40
+    np.testing.assert_allclose(found.features, scaled(images), rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(found.pixels[3:9], images[3:9].reshape(6, 64))
+    np.testing.assert_array_equal(found.pixels.images(np.array([7, 2])), images[[7, 2]])
 
 
 def test_training_evaluates_as_evaluate_does_and_keeps_best_and_final():

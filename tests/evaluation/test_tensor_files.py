@@ -8,34 +8,9 @@ import zipfile
 
 import numpy as np
 import pytest
+from weight_files import Evil, same, told
 
-from vaegan_jax.errors import UserError
 from vaegan_jax.evaluation.tensor_files import read_tensors
-
-
-def told(call, *fragments):
-    """Asserts that `call` raises a UserError of one line that holds all of `fragments`."""
-    with pytest.raises(UserError) as caught:
-        call()
-    message = str(caught.value)
-    assert "\n" not in message and len(message) < 400
-    for fragment in fragments:
-        assert fragment in message, message
-
-
-def same(found, expected):
-    assert found.keys() == expected.keys()
-    for name, array in expected.items():
-        assert found[name].dtype == array.dtype and found[name].shape == array.shape, name
-        np.testing.assert_array_equal(found[name], array, err_msg=name)
-
-
-class Evil:
-    def __init__(self, function, *arguments):
-        self.call = function, arguments
-
-    def __reduce__(self):
-        return self.call
 
 
 def test_the_name_of_a_file_does_not_matter(tmp_path):

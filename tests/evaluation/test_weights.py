@@ -9,51 +9,14 @@ import zipfile
 
 import numpy as np
 import pytest
-from random_networks import random_tensors
+from weight_files import left, told
 
-from vaegan_jax.errors import UserError
 from vaegan_jax.evaluation import packages, weights
 from vaegan_jax.evaluation.features import alexnet, efficientnet, vgg16
 from vaegan_jax.evaluation.weights import WEIGHTS, Package
 
+pytestmark = pytest.mark.usefixtures("kept")
 KINDS = pytest.mark.parametrize("kind", [pytest.param("wheel", marks=pytest.mark.slow), "source"])
-
-
-def told(call, *fragments):
-    """Asserts that `call` raises a UserError of one line that holds all of `fragments`."""
-    with pytest.raises(UserError) as caught:
-        call()
-    message = str(caught.value)
-    assert "\n" not in message and len(message) < 500
-    for fragment in fragments:
-        assert fragment in message, message
-
-
-@pytest.fixture(scope="module")
-def tensors():
-    """Of an AlexNet as the package has it, at random."""
-    return random_tensors(alexnet.SHAPES)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tensors):
-    """The same as the package's file."""
-    nested = {}
-    for name, array in tensors.items():
-        *path, leaf = name.split("/")
-        inner = nested
-        for key in path:
-            inner = inner.setdefault(key, {})
-        inner[leaf] = array
-    return pickle.dumps(nested)
-
-
-@pytest.fixture(autouse=True)
-def kept(tmp_path, monkeypatch):
-    """The folder of weights, which is not there yet, and a known AlexNet that may be any."""
-    monkeypatch.setenv("VAEGAN_WEIGHTS", str(tmp_path / "weights"))
-    monkeypatch.setitem(WEIGHTS, "alexnet", dataclasses.replace(WEIGHTS["alexnet"], digest=""))
-    return tmp_path / "weights"
 
 
 @pytest.fixture
@@ -94,10 +57,6 @@ def package(tmp_path, monkeypatch, checkpoint):
         return record.package
 
     return make
-
-
-def left(folder):
-    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
 # Fetching

@@ -48,7 +48,8 @@ class Evaluation:
     count: int = 10_000
     """Samples that are compared; all of them where a file has fewer."""
     real_count: int = 0
-    """Real images that they are compared with, all where there are fewer; 0: as many as samples."""
+    """Real images that they are compared with, all where there are fewer; 0: as many as samples. A search for copies
+    (memorization) is through all training and test images, whatever this is."""
     real: Literal["train", "test"] = "train"
     """Which images of the data set the samples are compared with."""
     likelihood_count: int = 1000

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int, Num, UInt8
 from vaegan_jax import pictures
 from vaegan_jax.errors import check
 from vaegan_jax.evaluation.moments import check_features
-from vaegan_jax.evaluation.neighbors import BLOCK, blocks
+from vaegan_jax.evaluation.neighbors import BLOCK, Rows, blocks
 
 COLUMNS = 8
 """Pairs in a row of the picture."""
@@ -49,7 +49,7 @@ class Birthday(NamedTuple):
     """Of a uniform distribution with this batch size; of any other the support may be larger."""
 
 
-def nearest(samples: Num[np.ndarray, "n ..."], training: Num[np.ndarray, "m ..."]) -> Nearest:
+def nearest(samples: Num[np.ndarray, "n ..."], training: Num[np.ndarray, "m ..."] | Rows) -> Nearest:
     """The nearest training image of each sample, by brute force in blocks of bounded memory, float64.
 
     Raises UserError for empty sets, different sizes of image, and features that are not finite.
@@ -199,12 +199,14 @@ def _titled(title: str, sample: np.ndarray, neighbor: np.ndarray) -> np.ndarray:
     return pictures.side_by_side({title: pictures.pairs(sample, neighbor, columns=1)})
 
 
-def _flat(images: np.ndarray, kind: str, least: int) -> np.ndarray:
+def _flat(images: np.ndarray | Rows, kind: str, least: int) -> np.ndarray | Rows:
+    if not isinstance(images, np.ndarray):  # of bytes, that are all finite
+        return images
     flat = images.reshape(len(images), math.prod(images.shape[1:]))
     return check_features(flat, kind, "a search for copies", least)
 
 
-def _nearest(samples: np.ndarray, training: np.ndarray, own: np.ndarray | None = None) -> Nearest:
+def _nearest(samples: np.ndarray, training: np.ndarray | Rows, own: np.ndarray | None = None) -> Nearest:
     """own: for each sample the training image that does not count, itself."""
     indices, best = np.zeros(len(samples), int), np.full(len(samples), np.inf)
     for rows, columns, block in blocks(samples, training):
@@ -233,7 +235,8 @@ def _principal(sides: list[np.ndarray], components: int) -> list[np.ndarray]:
         return sides
     fitted = moments.of(sides[1])
     vectors = np.linalg.eigh(fitted.scatter)[1][:, -components:]
-    return [(side - fitted.mean) @ vectors for side in sides]
+    projected = lambda side: [(side[at : at + BLOCK] - fitted.mean) @ vectors for at in range(0, len(side), BLOCK)]  # noqa: E731
+    return [np.concatenate(projected(side)) for side in sides]
 
 
 def _cells(training: np.ndarray, cells: int, seed: int) -> Callable[[np.ndarray], np.ndarray]:

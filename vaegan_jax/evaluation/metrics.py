@@ -119,27 +119,28 @@ def _vendi(view: View) -> list[Reading]:
 
 
 def _memorization(view: View) -> list[Reading]:
-    train, test = (view.real, view.other) if view.how.real == "train" else (view.other, view.real)
-    count = min(MEMORIZED, view.samples.count)
+    train, test, count = view.training, view.test, min(MEMORIZED, view.samples.count)
     features, images = view.samples.features[:count], view.samples.images[:count]
-    counts = {"real_count": train.count, "sample_count": count, "split": "train and test"}
-    settings = {"training images": train.count, "test images": test.count}
+    counts = {"real_count": len(train.pixels), "sample_count": count, "split": "train and test"}
+    settings = {"training images": f"all {len(train.pixels):,}", "test images": test.count}
     copied = memorization.copying(features, train.features, test.features, seed=view.how.seed)
     authentic = memorization.authenticity(features, train.features)
     readings = [
         Reading(view.name("C_T"), copied, None, {"of new images": 0.0, "copies": "far below 0"}, settings, **counts),
         Reading(view.name("AuthPct"), authentic, None, {}, settings, **counts),
     ]
-    spaces = {"features": (features, train.features, test.features), "pixels": (images, train.images, test.images)}
+    pixels = [side.reshape(len(side), -1) for side in (images, test.images)]
+    spaces = {"pixels": (pixels[0], train.pixels, pixels[1])}
+    if view.extractor.name != "pixels":
+        spaces = {"features": (features, train.features, test.features)} | spaces
     for space, (samples, known, new) in spaces.items():
         near, away = memorization.nearest(samples, known), memorization.nearest(samples, new)
         found = memorization.ratio_of_distances(near.distances, away.distances, len(known), len(new))
-        closest = near if len(known) == len(train.images) else memorization.nearest(samples, known[: len(train.images)])
-        picture = memorization.picture(images, train.images[closest.indices], closest.distances)
+        picture = memorization.picture(images, train.pixels.images(near.indices), near.distances)
         name = view.name("nearer-train") if space == "features" else "nearer-train-pixels"
         told = {"of new images": found.expected, "copies": "near 1"}
         pictures = {f"nearest-{space}": png(picture)}
-        reading = Reading(name, found.closer, None, told, settings, **counts | {"real_count": len(known)})
+        reading = Reading(name, found.closer, None, told, settings | {"test images": len(new)}, **counts)
         readings.append(reading._replace(pictures=pictures, of_features=space == "features"))
     return readings
 
@@ -230,7 +231,7 @@ METRICS: dict[str, Metric] = {
     "density-coverage": Metric(_density_coverage, "higher", FEATURES, least=6),
     "prd": Metric(_prd, "higher", FEATURES, least=20),
     "vendi": Metric(_vendi, "neither", FEATURES),
-    "memorization": Metric(_memorization, "neither", FEATURES | IMAGES | {"both splits"}, least=20),
+    "memorization": Metric(_memorization, "neither", FEATURES | IMAGES | {"search"}, least=20),
     "birthday": Metric(_birthday, "higher", FEATURES),
     "sliced-wasserstein": Metric(_sliced_wasserstein, "lower", IMAGES),
     "ms-ssim": Metric(_ms_ssim, "neither", IMAGES, least=4),

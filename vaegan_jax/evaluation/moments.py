@@ -77,8 +77,11 @@ def check_pair(real: np.ndarray, fake: np.ndarray, metric: str, least: int) -> t
 
 
 def _check_finite(features: np.ndarray, start: int, kind: str) -> None:
-    if not np.isfinite(features).all():
-        first = start + int(np.isfinite(features).all(axis=1).argmin())
+    for at in range(0, len(features), CHUNK):
+        finite = np.isfinite(features[at : at + CHUNK])
+        if finite.all():
+            continue
+        first = start + at + int(finite.all(axis=1).argmin())
         raise UserError(f"the features of {kind} {first} are not finite: look at that image, or did the model diverge?")
 
 

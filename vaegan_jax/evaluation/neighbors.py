@@ -6,7 +6,7 @@ the real images come first: the other way round precision and recall change plac
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -18,6 +18,17 @@ BLOCK = 2048
 """Distances are held between so many images and so many others: 34 MB."""
 EPSILON = 1e-5
 """Added to the distance that the realism divides by."""
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """Images too many to be held, as rows (n, d) that are read when they are sliced or indexed."""
+
+    shape: tuple[int, int]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, chosen: slice | np.ndarray) -> np.ndarray: ...
 
 
 class Scores(NamedTuple):
@@ -120,7 +131,7 @@ def radii(features: Float[np.ndarray, "n d"], k: int) -> Float[np.ndarray, " n"]
 
 
 def blocks(
-    x: np.ndarray, y: np.ndarray | None = None, size: int | None = None
+    x: np.ndarray, y: np.ndarray | Rows | None = None, size: int | None = None
 ) -> Iterator[tuple[slice, slice, np.ndarray]]:
     """Squared Euclidean distances in float64 of x (n, d) to y (m, d): rows, columns, and the block between them.
 

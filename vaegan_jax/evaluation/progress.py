@@ -13,10 +13,11 @@ INTERVAL_SECONDS = 5.0
 class Steps:
     """`steps(what, done, total)` tells that `done` of `total` parts of `what` are finished."""
 
-    def __init__(self, console: Console | None = None):
+    def __init__(self, console: Console | None = None, bars: bool = True):
+        """Without `bars`, lines also on a terminal: for one that shows a bar already."""
         self._console = console or Console(stderr=True, highlight=False)
         self._bars, self._tasks, self._last = None, {}, time.monotonic()
-        if self._console.is_terminal:
+        if bars and self._console.is_terminal:
             columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
             self._bars = Progress(*columns, console=self._console, transient=True)
 

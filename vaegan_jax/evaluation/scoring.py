@@ -22,6 +22,7 @@ from vaegan_jax.evaluation.features.extractor import Extractor
 from vaegan_jax.evaluation.foreign import read_samples
 from vaegan_jax.evaluation.metrics import METRICS, defaults
 from vaegan_jax.evaluation.progress import Steps
+from vaegan_jax.evaluation.searching import whole
 from vaegan_jax.evaluation.view import Data, Metric, Reading, Subject, View
 from vaegan_jax.games import State
 from vaegan_jax.models import name_of
@@ -123,7 +124,7 @@ def prepared(
         check(not reason, f"{name} cannot be measured: {reason}")
         told = f"{name} needs {metric.least} samples and real images at least: raise --count"
         check(min(how.count, how.real_count or how.count) >= metric.least or not metric.needs, told)
-        tested = how.real == "test" or metric.needs & {"test", "both splits"}
+        tested = how.real == "test" or metric.needs & {"test", "search"}
         check(data.test is not None or not tested, f"{name} cannot be measured: it needs test images")
     needs, extractor = frozenset(need for metric in asked.values() for need in metric.needs), None
     accuracy = None
@@ -166,22 +167,28 @@ def told(scores: Sequence[Score]) -> str:
 
 
 def _view(subject: Subject, ready: Ready) -> View:
-    """Gathers what is needed of the samples, of the real images, and of the other split where that is needed, too."""
+    """Gathers what is needed of samples and real images, and, for a search, of all training and of test images."""
     data, how, needs = ready.data, ready.how, ready.needs
 
     def gathered(title: str, batches: Iterator, total: int) -> Evidence:
         return collect(batches, ready.extractor, needs, lambda done: ready.tell(title, done, total))
 
-    def of(title: str, source: Source) -> Evidence:
-        count = min(how.real_count or how.count, len(source))
+    def of(title: str, source: Source, most: int) -> Evidence:
+        count = min(most, len(source))
         return gathered(title, real_batches(source, count, data.shape), count)
 
-    view = View(subject, data, how, ready.extractor, None, None, None, ready.tell)
+    view = View(subject, data, how, ready.extractor, None, None, None, None, ready.tell)
     if needs & (NETWORK | {"images"}):
         count = min(how.count, subject.limit or how.count)
-        real, other = (data.train, data.test) if how.real == "train" else (data.test, data.train)
-        view = view._replace(samples=gathered("samples", subject.batches(count), count), real=of("real images", real))
-        view = view._replace(other=of("the other split", other)) if "both splits" in needs else view
+        real, most = data.train if how.real == "train" else data.test, how.real_count or how.count
+        view = view._replace(
+            samples=gathered("samples", subject.batches(count), count), real=of("real images", real, most)
+        )
+    if "search" in needs:
+        tell = lambda done: ready.tell("all training images", done, len(data.train))  # noqa: E731
+        view = view._replace(training=whole(data.train, data.shape, ready.extractor, tell))
+        same = how.real == "test" and view.real.count == len(data.test)
+        view = view._replace(test=view.real if same else of("all test images", data.test, len(data.test)))
     return view
 
 

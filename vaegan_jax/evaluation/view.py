@@ -11,6 +11,7 @@ from vaegan_jax.evaluation.cards import Sampling
 from vaegan_jax.evaluation.config import Evaluation
 from vaegan_jax.evaluation.evidence import Evidence
 from vaegan_jax.evaluation.features.extractor import Extractor
+from vaegan_jax.evaluation.searching import Whole
 from vaegan_jax.games import Params, Stats
 from vaegan_jax.training.experiment import Experiment
 
@@ -49,8 +50,10 @@ class View(NamedTuple):
     samples: Evidence | None
     real: Evidence | None
     """Of the split that samples are compared with."""
-    other: Evidence | None
-    """Of the other split."""
+    test: Evidence | None
+    """Of all test images, where a metric sets them against the training images."""
+    training: Whole | None
+    """All training images, where a metric searches them."""
     tell: Callable[[str, int, int], None]
 
     def key(self, meaning: int) -> jax.Array:
@@ -91,7 +94,7 @@ class Metric(NamedTuple):
     score: Callable[[View], list[Reading]]
     better: Literal["lower", "higher", "neither"]
     needs: frozenset[str] = frozenset()
-    """Fields of `Evidence`, and "test" or "both splits" where the data's test images take part."""
+    """Fields of `Evidence`; "test" where the data's test images take part, and "search" where all training images."""
     refuse: Callable[[Experiment | None, Source, bool], str] = lambda experiment, train, labeled: ""
     """(experiment, training data, are samples labeled?) -> why they cannot be scored, in words; empty if they can."""
     least: int = 2

@@ -33,9 +33,9 @@ from vaegan_jax.errors import Caution, UserError, check, check_fields
 from vaegan_jax.evaluation import weights
 from vaegan_jax.evaluation.features.extractor import Extractor
 from vaegan_jax.games import Player, State, init, play
-from vaegan_jax.networks.layers import BatchNorm, Convolution
-from vaegan_jax.networks.mlp import Dense
+from vaegan_jax.networks.layers import Convolution, Dense
 from vaegan_jax.networks.network import Network, init_networks, pure
+from vaegan_jax.networks.norms import BatchNorm
 from vaegan_jax.training.feeding import fingerprint, fits
 
 CHUNK = 256

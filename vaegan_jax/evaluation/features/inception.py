@@ -7,7 +7,7 @@ score of this network is a Frechet *Inception* distance only with those weights.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import flax.linen as nn
 import jax
@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Float32
 
 from vaegan_jax.errors import check, unknown
 from vaegan_jax.evaluation.features.extractor import Extractor, PyTree
+from vaegan_jax.evaluation.features.pooling import average_pool, max_pool
 
 FILE = "pt_inception-2015-12-05-6726825d.pth"
 SIZE = (299, 299)
@@ -26,6 +27,9 @@ EPSILON = 1e-3
 """Added to the variances of all batch norms."""
 SCALINGS = {"clean": (128.0, 128.0), "bilinear": (127.5, 127.5), "tf1": (128.0, 128.0)}
 """(x - a) / b of pixels in 0 .. 255, by resizer: clean-fid and the first code take 128, pytorch-fid 2 (x / 255) - 1."""
+PADDED = ((0, 0), (0, 1))
+"""In place of no padding, and without what it adds: XLA:CPU of JAX 0.10 writes all patches of a convolution without any
+padding into memory, ten times its output."""
 TENSORS = {
     "kernel": "conv.weight",
     "scale": "bn.weight",
@@ -37,7 +41,7 @@ TENSORS = {
 
 
 class Unit(nn.Module):
-    """Convolution without bias, batch norm by fixed statistics, ReLU: (n, h, w, c) -> (n, h2, w2, features)."""
+    """Convolution, bias, ReLU: (n, h, w, c) -> (n, h2, w2, features). The file's batch norm is in both (`folded`)."""
 
     features: int
     kernel_size: tuple[int, int] = (1, 1)
@@ -50,21 +54,18 @@ class Unit(nn.Module):
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 f"]:
         shape = (*self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape)
-        ones, zeros = nn.initializers.ones, nn.initializers.zeros
-        scale, bias = self.param("scale", ones, shape[-1:]), self.param("bias", zeros, shape[-1:])
-        mean, variance = self.param("mean", zeros, shape[-1:]), self.param("variance", ones, shape[-1:])
-        gain = scale * jax.lax.rsqrt(variance + EPSILON)
+        bias = self.param("bias", nn.initializers.zeros, shape[-1:])
         # Accelerators round the factors to ten bits or fewer by default, and the score with them.
-        kernel, highest = kernel * _lift(gain), jax.lax.Precision.HIGHEST
+        highest = jax.lax.Precision.HIGHEST
         if self.kernel_size == (1, 1):  # XLA:CPU is twice as fast at this product as at the convolution that it is
             y = jax.lax.dot_general(x, kernel[0, 0], (((3,), (0,)), ((), ())), precision=highest)
         else:
             strides, layout = (self.stride, self.stride), ("NHWC", "HWIO", "NHWC")
-            y = jax.lax.conv_general_dilated(
-                x, kernel, strides, self.padding, dimension_numbers=layout, precision=highest
-            )
+            padding = PADDED if self.padding == "VALID" else self.padding
+            y = jax.lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=layout, precision=highest)
+            y = y[:, :, : (x.shape[2] - 3) // self.stride + 1] if self.padding == "VALID" else y
         y = average_pool(y) if self.pooled else y
-        return nn.relu(y + _lift(bias - mean * gain))
+        return nn.relu(y + bias.reshape((1, 1, 1, -1)))
 
 
 class BlockA(nn.Module):
@@ -88,7 +89,7 @@ class BlockB(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 f"]:
         double = _branch(x, ("branch3x3dbl_1", 64, (1, 1)), ("branch3x3dbl_2", 96, (3, 3)))
-        return _concatenated(_halved(x, "branch3x3", 384), _halved(double, "branch3x3dbl_3", 96), max_pool(x, 2, 0))
+        return _concatenated(_halved(x, "branch3x3", 384), _halved(double, "branch3x3dbl_3", 96), max_pool(x, 3, 2))
 
 
 class BlockC(nn.Module):
@@ -124,7 +125,7 @@ class BlockD(nn.Module):
             x, ("branch7x7x3_1", 192, (1, 1)), ("branch7x7x3_2", 192, (1, 7)), ("branch7x7x3_3", 192, (7, 1))
         )
         return _concatenated(
-            _halved(single, "branch3x3_2", 320), _halved(wide, "branch7x7x3_4", 192), max_pool(x, 2, 0)
+            _halved(single, "branch3x3_2", 320), _halved(wide, "branch7x7x3_4", 192), max_pool(x, 3, 2)
         )
 
 
@@ -144,7 +145,7 @@ class BlockE(nn.Module):
             _branch(single, ("branch3x3_2b", 384, (3, 1))),
             _branch(double, ("branch3x3dbl_3a", 384, (1, 3))),
             _branch(double, ("branch3x3dbl_3b", 384, (3, 1))),
-            Unit(192, pooled=not self.maximum, name="branch_pool")(max_pool(x, 1, 1) if self.maximum else x),
+            Unit(192, pooled=not self.maximum, name="branch_pool")(max_pool(x, 3, 1, padding=1) if self.maximum else x),
         )
 
 
@@ -156,10 +157,10 @@ class Inception(nn.Module):
         x = Unit(32, (3, 3), 2, "VALID", name="Conv2d_1a_3x3")(x)
         x = Unit(32, (3, 3), padding="VALID", name="Conv2d_2a_3x3")(x)
         x = Unit(64, (3, 3), name="Conv2d_2b_3x3")(x)
-        first = x = max_pool(x, 2, 0)
+        first = x = max_pool(x, 3, 2)
         x = Unit(80, name="Conv2d_3b_1x1")(x)
         x = Unit(192, (3, 3), padding="VALID", name="Conv2d_4a_3x3")(x)
-        second = x = max_pool(x, 2, 0)
+        second = x = max_pool(x, 3, 2)
         for letter, pooled in zip("bcd", (32, 64, 64), strict=True):
             x = BlockA(pooled, name=f"Mixed_5{letter}")(x)
         x = BlockB(name="Mixed_6a")(x)
@@ -188,7 +189,8 @@ def taps(params: PyTree, images: Float32[Array, "n h w 3"]) -> dict[str, Array]:
 
     "64", "192" and "768" are maps (n, h, w, channels): after the first and the second maximum, and before the last
     halving. "2048" (n, 2048) is the mean of the last map: the features of FID, KID and others. "logits_unbiased"
-    (n, 1008), without the last bias, is what the Inception score was defined on; "logits" has it.
+    (n, 1008), without the last bias, is what the Inception score was defined on; "logits" has it. `params` are those
+    that `folded` gives.
     """
     return Inception().apply({"params": params}, images)
 
@@ -216,41 +218,33 @@ def extractor(arrays: Mapping[str, np.ndarray], sha256: str, resizer: str = "cle
     if resizer not in SCALINGS:
         raise unknown("resizer of the Inception network", resizer, SCALINGS)
     _match(arrays, shapes())
-    params = traverse_util.unflatten_dict({name: np.asarray(arrays[name]) for name in shapes()}, sep="/")
-    return Extractor("inception", sha256, resizer, SIZE, params, _APPLY[resizer])
+    return Extractor("inception", sha256, resizer, SIZE, folded(arrays), _APPLY[resizer])
+
+
+def folded(arrays: Mapping[str, np.ndarray]) -> PyTree:
+    """The parameters of the network, from arrays of `shapes`: each batch norm is taken into its kernel and bias.
+
+    Done once: XLA would do it, and write 87 MB, for every few images.
+    """
+    made = {name: np.asarray(array) for name, array in arrays.items() if name.endswith(("kernel", "bias"))}
+    for unit in (name.removesuffix("/scale") for name in arrays if name.endswith("/scale")):
+        gain = arrays[f"{unit}/scale"] / np.sqrt(arrays[f"{unit}/variance"] + np.float32(EPSILON))
+        made[f"{unit}/kernel"] = made[f"{unit}/kernel"] * gain
+        made[f"{unit}/bias"] = made[f"{unit}/bias"] - arrays[f"{unit}/mean"] * gain
+    return traverse_util.unflatten_dict(made, sep="/")
 
 
 @functools.cache
 def shapes() -> dict[str, tuple[int, ...]]:
-    """The shapes of all arrays of the network, by our names."""
+    """The shapes of all arrays of the file, by our names: a unit's kernel, and the four vectors of its batch norm."""
     image = jax.ShapeDtypeStruct((1, *SIZE, 3), jnp.float32)
     variables = jax.eval_shape(Inception().init, jax.random.key(0), image)
-    return {name: leaf.shape for name, leaf in traverse_util.flatten_dict(variables["params"], sep="/").items()}
-
-
-def max_pool(x: Float[Array, "n h w c"], stride: int, padding: int) -> Float[Array, "n h2 w2 c"]:
-    """Largest of each 3 x 3 pixels; the padding, in pixels, is never the largest."""
-    return _of_windows(_padded(x, padding, -jnp.inf), stride, jnp.maximum)
-
-
-def average_pool(x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
-    """Mean of the 3 x 3 pixels around each, of those there are: at an edge 6, in a corner 4."""
-    there = jnp.ones((1, *x.shape[1:3], 1), x.dtype)
-    total, count = (_of_windows(_padded(y, 1, 0.0), 1, jnp.add) for y in (x, there))
-    return total / count
-
-
-def _padded(x: Array, pixels: int, value: float) -> Array:
-    return jnp.pad(x, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)), constant_values=value)
-
-
-def _of_windows(x: Array, stride: int, combine: Callable[[Array, Array], Array]) -> Array:
-    """3 x 3 windows combined rows first: slices are 2 to 5 times as fast on a CPU as XLA's windows are there."""
-    for axis in (1, 2):
-        end = (x.shape[axis] - 3) // stride * stride + 1
-        parts = [jax.lax.slice_in_dim(x, first, first + end, stride, axis) for first in range(3)]
-        x = functools.reduce(combine, parts)
-    return x
+    found = {}
+    for name, leaf in traverse_util.flatten_dict(variables["params"], sep="/").items():
+        found[name] = leaf.shape
+        if name.endswith("/bias") and not name.startswith("fc/"):
+            found |= {name.removesuffix("bias") + each: leaf.shape for each in ("scale", "mean", "variance")}
+    return found
 
 
 def _apply(scaling: tuple[float, float], params: PyTree, images: Float32[Array, "n h w 3"]) -> dict[str, Array]:
@@ -275,10 +269,6 @@ def _halved(x: Array, name: str, features: int) -> Array:
 
 def _concatenated(*branches: Array) -> Array:
     return jnp.concatenate(branches, axis=-1)
-
-
-def _lift(vector: Array) -> Array:
-    return vector.reshape((1, 1, 1, -1))
 
 
 def _theirs(name: str) -> str:

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Key
 
 from vaegan_jax import latents
 from vaegan_jax.data.sources import DataSpec
+from vaegan_jax.errors import check
 from vaegan_jax.losses import divergences, likelihoods, reductions
 from vaegan_jax.losses.likelihoods import bounded_exp
 from vaegan_jax.models import gan, vae
@@ -82,13 +83,27 @@ def of_vae(config: vae.Config, spec: DataSpec, params, stats) -> LatentModel:
     return _of_vae(config, spec)._replace(params={"params": params, "stats": stats})
 
 
+FROM_NORMAL: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "normal": lambda u: u,
+    "uniform": lambda u: jax.scipy.special.erf(u / math.sqrt(2)),
+    "spherical": lambda u: u * math.sqrt(u.shape[1]) / jnp.linalg.norm(u, axis=1, keepdims=True),
+    "truncated": lambda u: jax.scipy.special.ndtri(
+        jax.scipy.special.ndtr(-2.0) + jax.scipy.special.ndtr(u) * (1 - 2 * jax.scipy.special.ndtr(-2.0))
+    ),
+}
+"""Latents of each prior as functions of normal ones: p(x) is the same, and chains in these meet no wall."""
+
+
 def of_gan(config: gan.Config, spec: DataSpec, params, stats, deviation: float) -> LatentModel:
     """A GAN of the library with p(x | z) = N(x; G(z), deviation^2 I), as Wu et al. 2017 (arXiv 1611.04273) measure one.
 
     x are images (n, height, width, channels) in [-1, 1], black to white is 2; batch norm runs on its averages. A
     generator has no density of its own: the number belongs to the pair of generator and `deviation`, and rises or
-    falls by hundreds of nats with the latter. z are always normal: a uniform prior's latents are a function of them.
+    falls by hundreds of nats with the latter. z are always normal: another prior's latents are a function of them.
+    Raises UserError for a generator that is given more than such latents: classes or codes.
     """
+    plain = config.prior in FROM_NORMAL and config.condition == "none" and not hasattr(config, "categories")
+    check(plain, "a likelihood needs a generator of continuous latents alone, not of classes, codes or categories")
     functions = _of_gan(config, spec)
     return functions._replace(params={"params": params, "stats": stats, "deviation": jnp.asarray(deviation, float)})
 
@@ -128,11 +143,9 @@ def _of_vae(config: vae.Config, spec: DataSpec) -> LatentModel:
 
 @functools.lru_cache(maxsize=8)
 def _of_gan(config: gan.Config, spec: DataSpec) -> LatentModel:
-    # Uniform latents are 2 Phi(u) - 1 of normal ones: p(x) is the same, and chains in u meet no wall.
-    latent = {"normal": lambda u: u, "uniform": lambda u: jax.scipy.special.erf(u / math.sqrt(2))}[config.prior]
-    given = gan.seams(config)._replace(prior=latent)  # of latents, which stand where keys would
+    latent = FROM_NORMAL[config.prior]
 
     def generate(params, z):
-        return gan.sample(config, spec, params["params"], params["stats"], z, filled=given)[0]
+        return gan.generate(config, spec, params["params"], params["stats"], latent(z))
 
     return with_gaussian_pixels(generate, latents.normal(config.latent_size))
