@@ -1,13 +1,17 @@
 """What the experiments share: results as data, options, and training that goes on where it was, epoch by epoch."""
 
 import argparse
+import io
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
+from PIL import Image
 
 from vaegan_jax.data import Source
 from vaegan_jax.training.config import RunConfig
@@ -18,13 +22,32 @@ from vaegan_jax.training.stopping import Interrupted
 
 HERE = Path(__file__).parent
 FIGURES, RESULTS = HERE / "figures", HERE / "results"
+LARGE = 200_000
+"""Bytes of a picture from which its colors are counted out."""
 
 
-def options(doc: str) -> argparse.ArgumentParser:
+def options(doc: str, runs: bool = True) -> argparse.ArgumentParser:
     """A parser whose --help is the script's docstring."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs go (default: %(default)s)")
+    if runs:
+        parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs go (default: %(default)s)")
     return parser
+
+
+def tell(claims: dict[str, bool]) -> None:
+    """Prints each claim and whether the numbers bear it out."""
+    for claim, holds in claims.items():
+        print(f"{'holds' if holds else 'DOES NOT HOLD'}: {claim}")
+
+
+def draw(name: str, figure: Any, dpi: int = 100) -> None:
+    """Writes figures/NAME.png from a matplotlib Figure, in few colors if it would be large."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=dpi)
+    if file.tell() > LARGE:
+        picture, file = Image.open(file).convert("RGB"), io.BytesIO()
+        picture.quantize(256, Image.Quantize.MEDIANCUT).save(file, "png", optimize=True)
+    write(FIGURES / f"{name}.png", file.getvalue())
 
 
 def report(name: str, results: dict[str, Any], seeds: list[int], **provided: Any) -> None:
@@ -34,7 +57,15 @@ def report(name: str, results: dict[str, Any], seeds: list[int], **provided: Any
     facts["machine"] |= {"device": device.device_kind, "platform": device.platform}
     facts["versions"] |= provided.pop("versions", {})
     facts["machine"] |= provided.pop("machine", {})
-    write(RESULTS / f"{name}.json", json.dumps({**results, "seeds": seeds, **facts, **provided}, indent=1) + "\n")
+    told = {**results, "seeds": seeds, **facts, **provided}
+    text = json.dumps(told, indent=1, default=lambda array: array.tolist())
+    flat = re.sub(r"\[[^\[\]{}]*\]", lambda numbers: re.sub(r"\s+", " ", numbers[0]), text)  # a row of numbers, a line
+    write(RESULTS / f"{name}.json", flat + "\n")
+
+
+def rounded(array: Any, digits: int = 5) -> list:
+    """Nested lists of numbers to so many significant digits, for results that are read by people, too."""
+    return np.vectorize(lambda value: float(f"{value:.{digits}g}"), otypes=[float])(array).tolist()
 
 
 def rounds_of(config: RunConfig, source: Source, epochs: float) -> int:

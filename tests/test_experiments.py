@@ -1,11 +1,14 @@
 """Every experiment tells its command and answers --help, and its results tell what they depend on."""
 
 import ast
+import dataclasses
 import importlib.util
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "experiments"
@@ -24,6 +27,14 @@ def neighbors(monkeypatch):
         del sys.modules[name]
 
 
+def script(name):
+    """An experiment as a module."""
+    made = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(made)
+    made.loader.exec_module(module)
+    return module
+
+
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_the_docstring_holds_the_command(path):
     docstring = ast.get_docstring(ast.parse(path.read_text()))
@@ -33,12 +44,9 @@ def test_the_docstring_holds_the_command(path):
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_help_is_answered(path, monkeypatch, capsys):
-    made = importlib.util.spec_from_file_location(path.stem, path)
-    script = importlib.util.module_from_spec(made)
-    made.loader.exec_module(script)
     monkeypatch.setattr(sys, "argv", [str(path), "--help"])
     with pytest.raises(SystemExit) as stopped:
-        script.main()
+        script(path.stem).main()
     assert stopped.value.code == 0
     assert "usage" in capsys.readouterr().out
 
@@ -54,3 +62,115 @@ def test_results_tell_seeds_versions_and_machine(path):
 @pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.name)
 def test_pictures_are_small(path):
     assert path.stat().st_size < (1_000_000 if path.suffix == ".gif" else 300_000)
+
+
+CLAIMING = [path for path in RESULTS if '"claims"' in path.read_text()]
+
+
+@pytest.mark.parametrize("path", CLAIMING, ids=lambda path: path.stem)
+def test_claims_are_borne_out_by_the_results(path):
+    results = json.loads(path.read_text())
+    told = script(path.stem).claims(results)
+    assert told and all(told.values())
+    assert told.keys() == results["claims"].keys()
+
+
+def test_bilinear_divergence_measures_what_it_claims():
+    bilinear = script("bilinear_divergence")
+    results = bilinear.measure((0.3, 2.05), ("simultaneous", "alternating"), 200)
+    assert all(bilinear.claims(results).values())
+
+
+def test_a_wrong_growth_is_no_rotation_times_the_factor():
+    bilinear = script("bilinear_divergence")
+    path = FOLDER / "results" / "bilinear_divergence.json"
+    results = json.loads(path.read_text())
+    results["rows"][0]["measured_rate"] += 1e-6
+    assert not bilinear.claims(results)["at once, every round is a rotation by arctan(a) times sqrt(1 + a^2)"]
+
+
+def test_judging_a_direction_finds_its_best_threshold():
+    judged = script("js_and_earth_mover").judged
+    real, fake = np.array([[1.0, 5], [2, -5], [-0.5, 0]]), np.array([[-1.0, 7], [0.0, 3], [-3, 0]])
+    told = judged(np.array([2.0, 0.0]), real, fake)
+    assert told["wrong"] == pytest.approx(1 / 6) and told["angle"] == 0
+    assert judged(np.array([1.0, 0]), real[:2], fake) == {"angle": 0, "wrong": 0, "cut": 0.5}
+
+
+def test_an_interval_is_students():
+    interval = script("solvers_on_mixtures").interval
+    told = interval([1.0, 2.0, 3.0, None])
+    assert told["mean"] == 2 and told["count"] == 3
+    assert told["half_width"] == pytest.approx(4.3027 / 3**0.5, abs=1e-4)
+    assert interval([None, None])["mean"] is None
+
+
+@pytest.mark.slow
+def test_solvers_on_mixtures_goes_on_where_it_was(tmp_path, monkeypatch):
+    mixtures = script("solvers_on_mixtures")
+    ring = {"ring": mixtures.sets(8, 8)["ring"]}
+    how = mixtures.protocol((0, 1), evaluations=20, looks=2) | {"samples": 50}
+    rows = mixtures.measure(tmp_path, ring, ["gradient", "alternating", "averaging", "extra-adam"], how)["ring"]
+    assert rows["gradient"]["last"] == rows["alternating"]["last"]
+    assert [rows[name]["rounds"] for name in ("averaging", "extra-adam")] == [20, 10]
+    assert len(rows["gradient"]["last"]["found"]["values"]) == 2
+    monkeypatch.setattr(mixtures, "play", lambda *_: pytest.fail("it was there already"))
+    again = mixtures.measure(tmp_path, ring, ["gradient", "alternating"], how)["ring"]
+    assert again == {name: rows[name] for name in again}
+
+
+@pytest.mark.slow
+def test_dirac_gan_measures_what_it_claims():
+    dirac = script("dirac_gan")
+    results = dirac.measure(("non-saturating",), ("none", "r1", "wgan-gp"), far=6000)
+    told = dirac.claims(results)
+    assert all(told.values())
+
+
+@pytest.mark.slow
+def test_gan_in_one_dimension_plays_both_games():
+    one = script("gan_in_one_dimension")
+    results = one.measure((0,), 60, 20)
+    assert [row["round"] for row in results["stages"]] == [0, 1, 3, 6, 60]
+    assert results["stages"][-1]["earth_mover"] < results["stages"][0]["earth_mover"]
+    area = np.trapezoid(results["stages"][0]["density"], one.LINE)
+    assert area == pytest.approx(1, abs=0.02)
+    assert one.picture(results)
+
+
+@pytest.mark.slow
+def test_js_and_earth_mover_trains_its_critics(monkeypatch):
+    js = script("js_and_earth_mover")
+    monkeypatch.setattr(js, "THETAS", (-0.5, 0.0, 0.5))
+    lines = js.lines(0, 150)
+    assert lines["earth_mover"] == pytest.approx([0.5, 0, 0.5], abs=0.01)
+    assert lines["jensen_shannon"][0] == pytest.approx(np.log(2), abs=0.05)
+    assert abs(lines["jensen_shannon"][1]) < 0.01
+    told = js.separators(0, 400)
+    assert told["wasserstein"]["angle"] == pytest.approx(told["mean difference"]["angle"], abs=1)
+    assert told["hinge"]["wrong"] == 0
+
+
+@pytest.mark.slow
+def test_spectrum_of_a_gan_looks_at_its_stages():
+    rows = script("spectrum_of_a_gan").ring(0, (0, 5), units=6, probes=20, count=3)
+    assert [row["round"] for row in rows] == [0, 5]
+    assert all(0 <= row["rotation_share"] <= 1 and len(row["eigenvalues"]) == 3 for row in rows)
+    assert max(map(max, (row["residuals"] for row in rows))) < 1e-2
+
+
+@pytest.mark.slow
+def test_solvers_on_dcgan_spend_the_same_and_go_on(tmp_path, monkeypatch):
+    dcgan = script("solvers_on_dcgan")
+    scores = iter(range(100, 0, -1))
+    fake = lambda run, how: [SimpleNamespace(name="FD", value=float(next(scores)))]  # noqa: E731
+    monkeypatch.setattr(dcgan, "evaluate_run", fake)
+    config = dataclasses.replace(
+        dcgan.CONFIG, model=dataclasses.replace(dcgan.CONFIG.model, width=2, latent_size=4), batch_size=2, devices=1
+    )
+    solvers = {name: dcgan.SOLVERS[name] for name in ("gradient", "extra-adam")}
+    results = dcgan.measure(tmp_path, (0,), solvers, config, evaluations=8)
+    assert [row["looks"][-1]["round"] for row in results["rows"]] == [8, 4]
+    assert all(dcgan.claims(results).values())
+    monkeypatch.setattr(dcgan, "train", lambda *_: pytest.fail("it was there already"))
+    assert dcgan.measure(tmp_path, (0,), solvers, config, evaluations=8) == results

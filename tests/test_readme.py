@@ -5,7 +5,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+
 from vaegan_jax.cli import COMMANDS
+from vaegan_jax.cli_dynamics import chosen
+from vaegan_jax.data.sources import DataSpec
+from vaegan_jax.games import init, play
+from vaegan_jax.losses import adversarial
+from vaegan_jax.losses.likelihoods import bounded_exp
+from vaegan_jax.models import gan
+from vaegan_jax.networks.network import init_networks
+from vaegan_jax.parsing import parse
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -28,8 +39,25 @@ def test_the_game_written_by_hand_spirals_out_stays_and_spirals_in(tmp_path):
     assert abs(norms["extragradient"] - 2**0.5 * (1 - 0.1**2 + 0.1**4) ** 250) < 1e-3
 
 
+def test_the_loss_of_the_worked_example_is_a_game_that_traces():
+    names = {"Value": adversarial.Value, "bounded_exp": bounded_exp}
+    exec(blocks("python")[1], names)
+    config, spec = (
+        gan.Config(network="mlp", hidden_sizes=(4,), latent_size=2),
+        DataSpec("tiny", (2, 2, 1), batch_size=3),
+    )
+    game = gan.game(config, spec, gan.seams(config, spec, lambda table: names["exponential"]()))
+
+    def round():
+        state = init(game, *init_networks(gan.networks(config, spec), jax.random.key(0)))
+        batch = {"image": jnp.zeros((2, 1, 3, 2, 2, 1)), "position": jnp.zeros((2, 1, 3), jnp.int32)}
+        return play(game, gan.schedule(config))(state, batch, jax.random.key(1))[1]
+
+    assert "generator/loss" in jax.eval_shape(round)
+
+
 def test_the_lines_of_python_train_resume_sample_inspect_and_evaluate(tmp_path):
-    done = run(blocks("python")[1] + blocks("python")[3], tmp_path)
+    done = run(blocks("python")[2] + blocks("python")[4], tmp_path)
     assert done.returncode == 0, done.stderr
     assert "FD-pixels" in done.stdout and "recall-pixels" in done.stdout
     assert (tmp_path / "runs" / "001-vae-fashion_mnist_small" / "samples.png").is_file()
@@ -37,7 +65,7 @@ def test_the_lines_of_python_train_resume_sample_inspect_and_evaluate(tmp_path):
 
 
 def test_the_lines_of_python_show_data_and_list_models(tmp_path):
-    done = run(blocks("python")[2], tmp_path)
+    done = run(blocks("python")[3], tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "sheet.png").is_file() and "Trouser" in done.stdout and "vae" in done.stdout
 
@@ -45,6 +73,13 @@ def test_the_lines_of_python_show_data_and_list_models(tmp_path):
 def test_the_table_has_every_command_and_no_other():
     named = set(re.findall(r"^\| `vaegan (\w+)", TEXT, flags=re.MULTILINE))
     assert named == set(COMMANDS)
+
+
+def test_every_line_that_studies_dynamics_is_understood():
+    lines = re.findall(r"^vaegan (dynamics .*)$", TEXT, flags=re.MULTILINE)
+    assert len(lines) > 5
+    for line in lines:
+        parse(COMMANDS, line.split(), {"dynamics": chosen})
 
 
 def test_the_continuous_integration_runs_the_test_command_of_the_readme():
