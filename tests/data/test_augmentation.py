@@ -73,6 +73,7 @@ def test_a_crop_larger_than_the_images_is_refused_when_a_run_is_put_together():
         assemble(RunConfig(augmentation=Augmentation(crop=9)), source.spec)
 
 
+@pytest.mark.slow
 def test_a_run_trains_on_changed_images_the_same_in_micro_batches_as_in_one(float64):
     """Only noise by position gives that: the sums of a Gaussian likelihood show every pixel."""
     source = ArraySource({"image": np.random.default_rng(1).integers(0, 256, (16, 8, 8, 1), dtype=np.uint8)})

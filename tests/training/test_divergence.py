@@ -16,7 +16,10 @@ pytestmark = pytest.mark.usefixtures("compiled_once")
 
 @pytest.mark.parametrize(
     "model, optimizer, players",
-    [(VAE, "optimizer", "vae"), (GAN, "discriminator_optimizer", "discriminator|generator")],
+    [
+        (VAE, "optimizer", "vae"),
+        pytest.param(GAN, "discriminator_optimizer", "discriminator|generator", marks=pytest.mark.slow),
+    ],
     ids=["vae", "gan"],
 )
 def test_what_diverges_stops_and_keeps_the_last_finite_state(model, optimizer, players, whole, tmp_path):

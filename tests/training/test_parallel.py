@@ -116,6 +116,7 @@ def test_accumulated_rounds_follow_it_too(how):
         compare(*SMALL["vae"], how, 2, length=20, tolerance=1e-9, micro_batches=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", LIFTS)
 @pytest.mark.parametrize("name", SMALL)
 def test_in_float32_the_first_round_agrees(name, how):
@@ -128,7 +129,11 @@ def test_in_float32_the_first_round_agrees(name, how):
 
 
 @pytest.mark.parametrize("how", LIFTS)
-@pytest.mark.parametrize("direction", [consensus(0.3), symplectic(0.7, align=True)], ids=["consensus", "symplectic"])
+@pytest.mark.parametrize(
+    "direction",
+    [pytest.param(consensus(0.3), marks=pytest.mark.slow), symplectic(0.7, align=True)],
+    ids=["consensus", "symplectic"],
+)
 @pytest.mark.parametrize(
     "model",
     [gan.Config("mlp", latent_size=4, hidden_sizes=(8,)), pytest.param(SMALL["gan"][0], marks=pytest.mark.slow)],

@@ -163,7 +163,8 @@ PIECES = {
 }
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n != "anchored")) for n in PIECES])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PIECES)
 def test_a_run_with_a_memory_in_pieces_is_the_run_in_one_piece(name, data, tmp_path):
     model, devices, constants, memory = PIECES[name]
     words = ["train", *model, *devices, *UNEVEN, "--data", data, "--solver", name, *constants]
