@@ -26,16 +26,7 @@ from vaegan_jax.dynamics.settings import CONSTANTS, Solver
 from vaegan_jax.dynamics.theory_limits import alternating_invariant
 
 STEPS = (0.05, 0.1, 0.2, 0.3, 0.45, 0.7, 0.9, 1.2, 1.5, 1.8, 1.95, 2.05, 2.2)
-SOLVERS = (
-    "simultaneous",
-    "alternating",
-    "negative-momentum",
-    "extragradient",
-    "optimistic",
-    "consensus",
-    "competitive",
-    "lookahead-minmax",
-)
+SOLVERS = lab.DEFAULTS
 IN_THE_PLANE = ("simultaneous", "alternating", "negative-momentum", "extragradient", "consensus")
 """Whose paths are shown; the others' lie on these."""
 ROUNDS, SHOWN = 1000, (0.1, 0.45)

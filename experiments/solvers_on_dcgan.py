@@ -9,6 +9,10 @@ training images in features of the classifier of their labels (0.58 for the test
 it is none of the literature's. Constants are the library's, but consensus 0.1 and lookahead every 10 rounds. Told are
 mean and 95 % interval of 3 seeds (Student's t).
 
+Claim: so early in training, 51,200 images, no solver is better than plain steps in turns beyond both intervals.
+Optimistic Adam is as good; extra-Adam, lookahead and consensus are behind, for the cost of their rounds and for a slow
+start. It says nothing of what they do for long runs, which is what they are made for.
+
 Twenty minutes on two idle CPU cores. Writes runs/solvers_on_dcgan, results/solvers_on_dcgan.json and
 figures/solvers_on_dcgan.png. Interrupted, it goes on where it was; --seeds 0 does one seed alone.
 """
@@ -109,7 +113,15 @@ def claims(results: dict[str, Any]) -> dict[str, bool]:
     rows = results["rows"]
     orders = all(row["final"] is None or row["best"] <= row["final"] for row in rows)
     equal = {look["evaluations"] for row in rows for look in row["looks"][-1:]} == {float(results["evaluations"])}
-    return {"a best score is never above the final one": orders, "all have spent the same evaluations": equal}
+    reach = {name: both["final"] for name, both in results["summary"].items() if both["final"]["mean"] is not None}
+    low = {name: told["mean"] - (told["half_width"] or 0) for name, told in reach.items()}
+    high = {name: told["mean"] + (told["half_width"] or 0) for name, told in reach.items()}
+    behind = "gradient" in low and all(low["gradient"] <= high[name] for name in reach)
+    return {
+        "a best score is never above the final one": orders,
+        "all have spent the same evaluations": equal,
+        "none is better than plain steps beyond both intervals": behind,
+    }
 
 
 def picture(results: dict[str, Any]) -> Figure:
