@@ -1,4 +1,4 @@
-"""A GAN on the line until D = 1/2, as Goodfellow et al. 2014 draw it; and modes that collapse, beside an unrolled GAN.
+"""A GAN on the line until D = 1/2, as Goodfellow et al. 2014 draw it; and modes that collapse, beside their target.
 
     python experiments/gan_in_one_dimension.py
 

@@ -54,7 +54,7 @@ def play(
             from; by default GAME-dynamics.png here.
         as_json: The numbers as JSON, and a picture only if --output asks for one.
     """
-    from vaegan_jax.dynamics import lab, pictures
+    from vaegan_jax.dynamics import lab, pictures, user_games
 
     cli_spectrum.check_output(output, ENDINGS)
     check(0 < step < float("inf"), f"step must be above 0 and finite, not {step}")
@@ -63,6 +63,9 @@ def play(
     traces = [
         lab.trace(lambda step: game.make(step=step), each.solver, step, rounds, list(start) or None) for each in setups
     ]
+    if isinstance(game, user_games.UserGame):
+        for each in traces:
+            user_games.check_played(game.where, each.solver, each.points)
     rows = [lab.row(trace) for trace in traces]
     _caution(setups)
     _tell([row._asdict() for row in rows], lab.lines(rows), as_json)
@@ -213,7 +216,8 @@ def _caution(setups: Sequence) -> None:
     for setup in setups:
         rate = rounds.theory(setup)
         if rate is not None and rate > 1 + 1e-9:
-            told.append(f"{setup.solver.name} {stability.ranges(stability.stable_steps(setup))}")
+            stable = stability.stable_steps(setup)
+            told.append(f"{setup.solver.name} {stability.ranges(stable) if stable else 'at no step'}")
     if told:
         step = f"step {setups[0].step:g} is outside of where theory has these converge"
         warnings.warn(f"{step}: {'; '.join(told)}", Caution, stacklevel=3)

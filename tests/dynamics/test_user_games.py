@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from toys import KEY
 
-from vaegan_jax.dynamics.user_games import is_user_game, user_game
+from vaegan_jax.dynamics.user_games import check_played, is_user_game, user_game
 from vaegan_jax.errors import UserError
 from vaegan_jax.games import init, play
 
@@ -126,6 +126,17 @@ def test_a_bad_file_is_told_in_one_line_with_its_name_and_place(text, function, 
     assert message.startswith(path) and "\n" not in message
     for part in parts:
         assert part in message
+
+
+def test_where_a_function_becomes_nan_while_it_is_played_is_told(file):
+    path = file("import jax.numpy as jnp\n\ndef f(x, y):\n    return jnp.sqrt(x) * y\n")
+    lost = np.array([[0.01, 3.0], [-1.49, 3.01], [np.nan, np.nan]])
+    told = r"line 3, f: is NaN, .* \[-1.49  3.01\], after 1 round of simultaneous"
+    with pytest.raises(UserError, match=told) as caught:
+        check_played(path, "simultaneous", lost)
+    assert str(caught.value).startswith(path) and "\n" not in str(caught.value)
+    check_played(path, "simultaneous", np.array([[1.0, 2.0], [1e300, -1e300], [np.inf, -np.inf], [np.nan, np.nan]]))
+    check_played(path, "simultaneous", lost[:2])
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path):

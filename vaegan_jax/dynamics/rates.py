@@ -115,8 +115,9 @@ def verdict(
     The trend is the slope of a line through the levels, logarithms of root mean squares, of 8 blocks; it counts where
     it is `certainty` of its standard errors away from 0. It goes on where the slope in the last four blocks is at least
     0.69 of that in the first: of an exponential it is all, of a power of the round 0.71. It has died away where what
-    is left of it, as a geometric series, is below 2 `resolved`. A trend of less than `resolved` in all is too small:
-    where single distances wobble four times as much, it is taken for none.
+    is left of it, as a geometric series, is below 2 `resolved`; but not where it broke off, from what was less than
+    twice as much in the quarter before: few rounds of a slow orbit do so. A trend of less than `resolved` in all is
+    too small: where single distances wobble four times as much, it is taken for none.
     """
     if not np.isfinite(distances).all():
         return "diverges"
@@ -135,12 +136,15 @@ def verdict(
     before, after = (_line(half)[0] for half in np.split(levels, 2))
     earlier = distances[len(distances) // 4 : len(distances) // 2].max()
     if trend > 0 and tail.max() < earlier * math.exp(total / 4):
-        return "cycles"  # levels that wander within what was seen before: an orbit slowly in and out of step with rounds
+        return "cycles"  # levels wander within what was seen before: an orbit slowly in and out of step with rounds
     if before * trend > 0 and after / before >= GOES_ON:
         return "converges" if trend < 0 else "diverges"
     ratio = abs(after / before) if before else math.inf
     left = BLOCKS / 2 * abs(after) * ratio / (1 - ratio) if ratio < 1 else math.inf
-    return "cycles" if left < 2 * resolved else "unknown"
+    quarter = distances[len(distances) // 4 : len(distances) // 2].astype(np.float64)
+    past = _line(np.array([_level(block) for block in np.array_split(quarter, BLOCKS // 2)]))[0]
+    sudden = BLOCKS / 2 * abs(before) > 4 * resolved and abs(past) < 2 * abs(before)
+    return "cycles" if left < 2 * resolved and not sudden else "unknown"
 
 
 def _level(block: Float[np.ndarray, " n"]) -> float:

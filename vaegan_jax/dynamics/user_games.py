@@ -22,6 +22,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from vaegan_jax.dynamics.toy import JOINT, Optimizers, Toy, point, zero_sum
 from vaegan_jax.errors import UserError, check, unknown
@@ -55,8 +56,7 @@ def user_game(where: str, optimizers: Optimizers | None = None, step: float = 0.
     line, for a file or function that cannot be played: not found, not imported, not of two arguments, not scalar, not
     traced by JAX, or NaN at the start.
     """
-    name, _, function = where.partition(".py:") if ".py:" in where else (where.removesuffix(".py"), "", FUNCTION)
-    path = Path(f"{name}.py")
+    path, function = _place(where)
     module = _run(path)
     f = _function(path, module, function)
     start = _point(path, module, "START", (1.0, 1.0))
@@ -67,6 +67,24 @@ def user_game(where: str, optimizers: Optimizers | None = None, step: float = 0.
         _check_equilibrium(path, f, start, equilibrium)
     game = zero_sum(lambda x, y, batch: f(x, y), optimizers, step)
     return Toy(f"{path.stem}:{function}", game, JOINT, start, equilibrium, jacobian=None)
+
+
+def check_played(where: str, solver: str, points: Float[np.ndarray, "t d"]) -> None:
+    """UserError, with the file, the line and the point, where f took a solver to NaN without an overflow before."""
+    lost = ~np.isfinite(points).all(1)
+    first = int(np.argmax(lost))
+    if not lost[first] or not np.isnan(points[first]).any():
+        return
+    path, function = _place(where)
+    done = f"{first - 1} round{'s' if first != 2 else ''} of {solver}"
+    told = f"is NaN, or its gradient is, at or near x, y = {_told(points[first - 1])}, after {done}"
+    raise UserError(f"{_definition(path, getattr(_run(path), function))}: {told}")
+
+
+def _place(where: str) -> tuple[Path, str]:
+    """The file and the function of FILE.py or FILE.py:function."""
+    name, _, function = where.partition(".py:") if ".py:" in where else (where.removesuffix(".py"), "", FUNCTION)
+    return Path(f"{name}.py"), function
 
 
 def _run(path: Path) -> types.ModuleType:
