@@ -276,10 +276,12 @@ def _clouds(panel, row: dict[str, Any]) -> None:
         angle = np.radians(row[name]["angle"])
         normal, along = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
         ends = row[name]["cut"] * normal + np.array([[-6.0], [6.0]]) * along
+        ends = ends[0] + (ends[1] - ends[0]) * np.linspace(0, 1, 500)[:, None]
+        ends = ends[ends[:, 1] < 2.6]  # above is the legend
         told = f"{title}, {100 * row[name]['wrong']:.0f} % wrong"
         panel.plot(*ends.T, color=COLORS[place], linestyle="--" if place == 0 else "-", linewidth=2, label=told)
     panel.set(
-        xlim=(-3.7, 3.7), ylim=(-2.6, 3.6), xlabel="x1", ylabel="x2", title="separators of two clouds", aspect="equal"
+        xlim=(-3.7, 3.7), ylim=(-2.2, 4.8), xlabel="x1", ylabel="x2", title="separators of two clouds", aspect="equal"
     )
     panel.legend(loc="upper left", fontsize=9)
 

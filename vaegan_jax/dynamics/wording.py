@@ -67,7 +67,7 @@ def listing() -> str:
         ]
         lines.append(f"  {'':20} {'  '.join(flags)}")
     lines += [
-        f"  {'FILE.py[:NAME]':20} min over x, max over y of your own f(x, y)",
+        f"  {'FILE.py[:NAME]':20} min over x, max over y of your own f(x, y); rates need EQUILIBRIUM = (x, y) there",
         "",
         "solvers, as NAME:FIELD=VALUE,...:",
     ]
