@@ -108,6 +108,8 @@ def test_a_small_gan_learns_a_ring_and_its_table_has_modes(tmp_path, this_compil
     assert row["field_evaluations"] == 10 and list(saved["times"]) == [0, 1, 2, 3, 4, 5]
     assert saved["1.0.extra-adam.y"][-1] == row["modes"] and saved["1.1.extra-adam.y"][-1] == row["high_quality"]
     assert saved["0.4.1.x"].shape == (6, 50)
+    lost = saved["2.0.share of the modes had that are lost.values"]
+    assert lost.shape == (6, 6) and all(value == 0 or np.isnan(value) for value in np.diag(lost))
 
 
 BAD = {

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from vaegan_jax.dynamics.coverage import coverage
+from vaegan_jax.dynamics.coverage import coverage, forgetting
 from vaegan_jax.dynamics.mixtures import Grid, Ring, Spiral
-from vaegan_jax.dynamics.panels import BLACK, COLORS, DASHES, GRAY, Panel, Series, Sheet
+from vaegan_jax.dynamics.panels import BLACK, COLORS, DASHES, GRAY, Heat, Panel, Series, Sheet
 from vaegan_jax.dynamics.settings import Solver
 from vaegan_jax.dynamics.solvers import solve
 from vaegan_jax.errors import check
@@ -49,6 +49,8 @@ class Learned(NamedTuple):
     """What a perfect sampler's `high_quality` is on average."""
     evaluations: float
     """Field evaluations of a round."""
+    mass: np.ndarray | None = None
+    """(t, s, k): share of all samples that are of high quality and of this mode; None of a spiral, without modes."""
 
 
 class Row(NamedTuple):
@@ -105,7 +107,8 @@ def learn(
     starts = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(each.start for each in each))
     samples = np.asarray(jax.jit(jax.vmap(train, out_axes=1))(starts, jnp.asarray(numbers)))
     check(bool(np.isfinite(samples).all()), f"{solver.name} diverges: samples are not finite; try a smaller --step")
-    return Learned(solver.name, times, samples, *_measured(config, samples), solved.evaluations)
+    *measured, mass = _measured(config, samples)
+    return Learned(solver.name, times, samples, *measured, solved.evaluations, mass)
 
 
 def row(learned: Learned) -> Row:
@@ -141,7 +144,10 @@ def lines(learned: Sequence[Learned]) -> list[tuple[str, ...]]:
 
 
 def sheet(config: Ring | Grid | Spiral, name: str, learned: Sequence[Learned]) -> Sheet:
-    """Samples at stages of the first training beside the target, a row for each solver; then curves over rounds."""
+    """Samples at stages of the first training beside the target, a row for each solver; then curves over rounds.
+
+    Where there are modes, also which of them each solver forgets: the `forgetting` matrix of the first training.
+    """
     keys = jax.random.split(jax.random.key(1), DRAWN)
     target = np.asarray(jax.jit(config.draw)(keys))
     limit = 1.35 * float(np.abs(target).max())
@@ -158,8 +164,15 @@ def sheet(config: Ring | Grid | Spiral, name: str, learned: Sequence[Learned]) -
             shown.append(shown[0]._replace(title=title, series=(cloud, dots)))
         rows.append(tuple(shown))
     rows.append(tuple(_curves(learned)))
+    if learned[0].mass is not None:
+        rows.append(tuple(map(_forgotten, learned)))
     title = f"{name}: samples of the first training (gray: the data), and means of {learned[0].found.shape[1]}"
     return Sheet(title, tuple(rows), learned[0].times, panel_inches=(2.9, 2.9))
+
+
+def _forgotten(each: Learned) -> Panel:
+    lost = Heat(each.times, each.times, forgetting(each.mass[:, 0]).T, "share of the modes had that are lost", 1.0)
+    return Panel(f"{each.solver}: dark, kept; light, forgotten", "had at round", "seen at round", (), heat=lost)
 
 
 def _curves(learned: Sequence[Learned]) -> list[Panel]:
@@ -181,16 +194,16 @@ def _curves(learned: Sequence[Learned]) -> list[Panel]:
 
 
 def _measured(config: Ring | Grid | Spiral, samples: np.ndarray) -> tuple:
-    """`found`, `high_quality`, `reverse_kl`, `modes` and `ceiling` of samples (t, s, n, 2)."""
+    """`found`, `high_quality`, `reverse_kl`, `modes`, `ceiling` and `mass` of samples (t, s, n, 2)."""
     seeds = range(samples.shape[1])
     if isinstance(config, Spiral):
         told = [[config.coverage(now[seed].astype(np.float64)) for seed in seeds] for now in samples]
         parts = [np.array([[getattr(one, name) for one in row] for row in told]) for name in _PARTS]
-        return *parts, told[0][0].stretches, told[0][0].ceiling
+        return *parts, told[0][0].stretches, told[0][0].ceiling, None
     means = config.means()
     each = [coverage(samples[:, seed].astype(np.float64), means, config.deviation) for seed in seeds]
     parts = [np.stack([getattr(one, name) for one in each], 1) for name in _PARTS]
-    return *parts, len(means), each[0].ceiling
+    return *parts, len(means), each[0].ceiling, np.stack([one.mass for one in each], 1)
 
 
 _PARTS = ("found", "high_quality", "reverse_kl")
