@@ -65,8 +65,8 @@ def line(rounds: int) -> Line:
     """Data N(1, 0.6^2), z normal, two small perceptrons, the non-saturating game with R1; steps shrink by a cosine."""
     one = jax.ShapeDtypeStruct((1, 1), jnp.result_type(float))
     networks = {"generator": pure(Perceptron((16,), 1), one), "discriminator": pure(Perceptron((32, 32), 1), one)}
-    generate = lambda params, z: networks["generator"].apply(params["generator"], {}, z)[0]  # noqa: E731
-    logit = lambda params, x: networks["discriminator"].apply(params["discriminator"], {}, x)[0]  # noqa: E731
+    generate = lambda params, z: networks["generator"].apply(params["generator"], {}, jnp.asarray(z))[0]  # noqa: E731
+    logit = lambda params, x: networks["discriminator"].apply(params["discriminator"], {}, jnp.asarray(x))[0]  # noqa: E731
     value, prior, penalty = adversarial.non_saturating(), latents.normal(1), penalties.r1(SLOPE)
 
     def logits(params, batch, key):

@@ -72,7 +72,7 @@ def perceptron(inputs: int, seed: int, hidden: tuple[int, ...] = (32, 32)) -> tu
     """First parameters, and (params, x (n, inputs)) -> scores (n,)."""
     network = pure(Perceptron(hidden, 1), jax.ShapeDtypeStruct((1, inputs), jnp.result_type(float)))
     start, _ = jax.jit(network.init)(jax.random.key(seed))
-    return start, lambda params, x: network.apply(params, {}, x)[0][:, 0]
+    return start, lambda params, x: network.apply(params, {}, jnp.asarray(x))[0][:, 0]
 
 
 def lines(seed: int, rounds: int) -> dict[str, Any]:

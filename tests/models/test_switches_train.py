@@ -72,7 +72,8 @@ def test_three_rounds_on_two_devices_move_every_network_to_finite_values(name, s
     assert all(jnp.isfinite(value) for value in metrics.values())
     for network in after.params:
         leaves = zip(jax.tree.leaves(before.params[network]), jax.tree.leaves(after.params[network]), strict=True)
-        assert any((old != new).any() for old, new in leaves), network
+        moved = any((old != new).any() for old, new in leaves)
+        assert moved or network == "augmentation", network  # p rests at 0 while D is not yet sure of real images
         assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(after.params[network]))
 
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+from jax.typing import ArrayLike
 
 from vaegan_jax.games import Params, Stats
 from vaegan_jax.networks import spectral
@@ -24,7 +25,7 @@ def pure(module: nn.Module, *examples: jax.ShapeDtypeStruct) -> Network:
         variables = dict(module.lazy_init(key, *examples, train=True))
         return variables.pop("params", {}), variables
 
-    def apply(params: Any, stats: Any, *inputs: jax.Array | None, train: bool = False) -> tuple[Any, Any]:
+    def apply(params: Any, stats: Any, *inputs: ArrayLike | None, train: bool = False) -> tuple[Any, Any]:
         output, changed = module.apply(
             {"params": params, **stats}, *inputs, train=train, mutable=list(stats) if train else []
         )
