@@ -12,7 +12,7 @@ these 40 were page faults: XLA folded the batch norms into 87 MB of kernels in e
 JAX 0.10 writes all patches of a convolution without padding into memory, which a column of padding avoids. 135 to 145
 ms are left, nearly all in convolutions and products at 80 to 100 GF/s, near the core's peak (PyTorch: 100 to 113).
 Sums of products over the taps of 1 x 7 kernels would save 2 %, patches side by side nothing; both were left out. On
-two cores that nobody else used the ratio was 0.6 before, and is 0.90 to 0.92 since (three runs; of this row alone, the
+two cores that nobody else used the ratio was 0.6 before, and is 0.90 to 0.95 since (three runs; of this row alone, the
 others are of the day before).
 
 Medians of turns that alternate, in one process; the first call of each, which compiles, is apart. pytorch-fid's
