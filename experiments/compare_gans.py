@@ -2,7 +2,6 @@
 
     python experiments/compare_gans.py points    # a ring of 8 Gaussians and a grid of 25
     python experiments/compare_gans.py images    # Fashion-MNIST, the embedded set
-    python experiments/compare_gans.py page      # figures/compare_gans.html and the pictures, from the results
 
 Claim: on the ring a majority of the models reach 8 of 8 modes with more than 0.9 of their samples in them, in the
 median over seeds; on images no value function alone stands out by more than the spread over seeds.
@@ -63,7 +62,7 @@ LARGEST = 0.8
 
 def on_points(name: str, rate: float) -> Any:
     """A model's settings for points in the plane, images of 1 x 2 pixels."""
-    config = CONFIGS[name](network="mlp", hidden_sizes=(128, 128), attention=0, latent_size=16)
+    config = CONFIGS[name](network="mlp", hidden_sizes=(128, 128), attention=0, latent_size=16, condition_place="input")
     faster = {
         field: replace(getattr(config, field), learning_rate=rate * getattr(config, field).learning_rate)
         for field in ("discriminator_optimizer", "generator_optimizer")
@@ -180,15 +179,10 @@ def measured(part: str, names: list[str], how: dict[str, Any], runs: Path) -> It
 
 def main() -> None:
     parser = options(__doc__)
-    parser.add_argument("part", choices=("points", "images", "page"))
+    parser.add_argument("part", choices=("points", "images"))
     parser.add_argument("--models", nargs="*", default=list(NAMES), choices=NAMES, metavar="MODEL")
     parser.add_argument("--seeds", type=int, default=0, help="seeds of each model, if not those told above")
     arguments = parser.parse_args()
-    if arguments.part == "page":
-        from compare_gans_page import draw_all
-
-        draw_all()
-        return
     how = dict(POINTS if arguments.part == "points" else IMAGES)
     how["seeds"] = arguments.seeds or how["seeds"]
     results: dict[str, dict[str, Any]] = {}
