@@ -5,15 +5,13 @@
 Claim, of 3 seeds; what is trained is trained through the engine, as any player is:
 - parallel lines at distance theta (Arjovsky et al. 2017, example 1): JS = log 2, KL = infinity and TV = 1 wherever
   theta is not 0, W1 = |theta|. A critic of bounded slope, trained, tells |theta| within 0.01 everywhere. A trained
-  discriminator's estimate of JS is within 0.002 nats of log 2 for |theta| >= 1/8, and its slope there is below 0.02,
-  where the earth mover's is 1: nothing to descend;
+  discriminator's estimate of JS is within 0.002 nats of log 2 for |theta| >= 1/8, and its slope there is below 0.02;
 - two Gaussians at -2 and 2 of deviation 0.5 (their figure 2): a trained discriminator saturates, its generator's
   gradient under the minimax loss is below 1e-3 at the generated points, while the slope of a Wasserstein critic with a
   one-sided gradient penalty (weight 50) is between 0.8 and 1.3, and of the right sign, from the one mean to the other.
   (With the two-sided penalty of that weight one seed of three stayed with the wrong sign: a slope of 0 costs too much.)
-- two long clouds side by side (Lim & Ye 2017): the direction of a linear critic of the Wasserstein loss is the
-  difference of the means, within 1 degree, and its best threshold takes at least 5 % for the other cloud; that of the
-  hinge loss is the support vector machine's, within 2 degrees, and takes none.
+- two long clouds side by side (Lim & Ye 2017): a linear Wasserstein critic is the difference of the means within 1
+  degree, its best threshold takes 5 % or more for the other cloud; a hinge one is the SVM within 2, and takes none.
 
 A minute on two CPU cores. Writes results/js_and_earth_mover.json and figures/js_and_earth_mover.png.
 """
