@@ -1,6 +1,7 @@
 """What every test runs under: silent broadcasts between ranks are errors, shapes in public signatures are checked."""
 
 import contextlib
+import gc
 
 import jax
 import pytest
@@ -10,6 +11,14 @@ from jaxtyping import install_import_hook
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 4)
 install_import_hook("vaegan_jax", "beartype.beartype")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs_dropped():
+    """A module's compiled programs end with it: each is mapped into memory, and a process has 65,530 maps at most."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture
