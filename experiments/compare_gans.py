@@ -1,20 +1,22 @@
 """Every adversarial model on the same data, several seeds each, best and final: what a value function is worth.
 
     python experiments/compare_gans.py points    # a ring of 8 Gaussians and a grid of 25
-    python experiments/compare_gans.py images    # Fashion-MNIST, the embedded set
+    python experiments/compare_gans.py images    # Fashion-MNIST
+    python experiments/compare_gans.py color     # emoji, or --data NAME, at full size: for a GPU
 
 Claim: on the ring a majority of the models reach 8 of 8 modes with more than 0.9 of their samples in them, in the
 median over seeds; on images no value function alone stands out by more than the spread over seeds.
 
 Points: dense networks (128, 128) without norms, z of 2 dimensions, batches of 64, 20,000 rounds, 10 seeds; samples of
-the averaged generator. Images: DCGANs of width 32 where a paper has no other network, 3 seeds, 128,000 real images
-each, batches of 64; Frechet distance, precision, recall, density and coverage in the features of the set's own
-classifier. All else is as the papers have it (`vaegan_jax.models.presets`), but for points: learning rates are five
-times as large, lengths in the space of images (EBGAN's margin, the Coulomb kernel's epsilon) go with the root of the
-number of pixels, and autoencoders have codes of 1 dimension, for in as many as the data have they are the identity.
-Nothing is tuned for any model.
+the averaged generator. Images: DCGANs of width 16 for all, so that only the games differ, 3 seeds, 128,000 real images
+each, whoever moves how often, batches of 64; Frechet distance, precision, recall, density and coverage in the features
+of the set's own classifier. Color: the papers' own networks, of width 64, more and larger images.
+All else is as the papers have it (`vaegan_jax.models.presets`), but for points: learning rates are five times as large,
+lengths in the space of images (EBGAN's margin, the Coulomb kernel's epsilon) go with the root of the number of pixels,
+and autoencoders have codes of 1 dimension, for in as many as the data have they are the identity. Nothing is tuned for
+any model.
 
-Two CPU cores: points about 2 hours, images about 5. Every run is kept as soon as it is there, under runs/, and a second
+Two CPU cores: points about 2 hours, images as long. Every run is kept as soon as it is there, under runs/, and a second
 call goes on; `--models` and `--seeds` choose some. A score counts once all seeds of a model are there.
 """
 
@@ -33,6 +35,7 @@ from common import options, report
 
 from vaegan_jax.data.sources import DataSpec
 from vaegan_jax.dynamics.mixtures import Grid, Ring
+from vaegan_jax.errors import UserError
 from vaegan_jax.evaluation.cards import kept
 from vaegan_jax.evaluation.config import Evaluation
 from vaegan_jax.evaluation.modes import mixture_modes
@@ -50,14 +53,21 @@ from vaegan_jax.training.experiment import (
 )
 from vaegan_jax.training.loop import resume, train
 from vaegan_jax.training.run import write
-from vaegan_jax.training.stopping import Diverged
+from vaegan_jax.training.stopping import Diverged, Interrupted
 
 NAMES = tuple(name for name in CONFIGS if name != "vae")
 SETS = {"ring": Ring(), "grid": Grid()}
 POINTS = {"batch_size": 64, "rounds": 20_000, "looks": 10, "samples": 2500, "rate": 5.0, "seeds": 10}
-IMAGES = {"batch_size": 64, "images": 128_000, "looks": 4, "samples": 2000, "width": 32, "seeds": 3}
+IMAGES = {
+    **{"data": "fashion_mnist", "same_networks": True, "width": 16, "batch_size": 64, "images": 128_000},
+    **{"looks": 4, "samples": 2000, "features": "classifier", "seeds": 3},
+}
+COLOR = {
+    **{"data": "emoji", "same_networks": False, "width": 64, "batch_size": 64, "images": 6_400_000},
+    **{"looks": 8, "samples": 10_000, "features": "auto", "seeds": 3},
+}
+PROTOCOLS: dict[str, dict[str, Any]] = {"points": POINTS, "images": IMAGES, "color": COLOR}
 METRICS = "frechet,precision-recall,density-coverage"
-DATA = "fashion_mnist_small"
 ON_POINTS = {
     "ebgan": {"margin": 10 * (2 / 28**2) ** 0.5, "code_size": 1},
     "began": {"latent_size": 1},
@@ -131,25 +141,24 @@ def look(mixture: Ring | Grid, samples: np.ndarray) -> dict[str, float | None]:
     return {"found": modes.found, "high_quality": round(modes.high_quality, 4), "kl": kl}
 
 
-def on_images(name: str, width: int) -> Any:
-    """A model's settings for images: its paper's networks, at this width."""
-    return CONFIGS[name](width=width)
+def on_images(name: str, how: dict[str, Any]) -> Any:
+    """A model's settings for images: its paper's networks, or a DCGAN's."""
+    return CONFIGS[name](width=how["width"], **{"network": "dcgan"} if how["same_networks"] else {})
 
 
 def image_config(name: str, how: dict[str, Any], seed: int) -> RunConfig:
     """A run on images, which scores itself evenly often."""
-    model = on_images(name, how["width"])
-    steps = how["images"] // (how["batch_size"] * model.discriminator_moves)
-    every = steps // how["looks"]
+    model = on_images(name, how)
+    every = how["images"] // (how["batch_size"] * model.discriminator_moves * how["looks"])
     return RunConfig(
         model,
-        data=DATA,
+        data=how["data"],
         steps=every * how["looks"],
         batch_size=how["batch_size"],
         seed=seed,
         training=TrainingConfig(sample_interval_steps=every, checkpoint_interval_steps=every, keep_checkpoints=1),
         evaluate_every=every,
-        evaluation=Evaluation(metrics=METRICS, features="classifier", count=how["samples"]),
+        evaluation=Evaluation(metrics=METRICS, features=how["features"], count=how["samples"]),
     )
 
 
@@ -157,13 +166,17 @@ def play_images(name: str, how: dict[str, Any], runs: Path) -> dict[str, Any]:
     """Trains and scores a model from every seed, going on with runs that were interrupted."""
     rows = []
     for seed in range(how["seeds"]):
-        folder = runs / f"compare_gans_{name}_{seed}"
-        told = {"run": folder.name}
+        folder = runs / f"compare_gans_{Path(how['data']).stem}_{name}_{seed}"
+        told: dict[str, Any] = {"run": folder.name}
         if not (folder / "summary.json").exists():
             try:
                 resume(folder) if folder.exists() else train(image_config(name, how, seed), folder)
             except Diverged as error:  # a result as well
                 told["diverged"] = str(error)
+            except UserError as error:  # a set without classes, say
+                told["refused"] = str(error)
+            except Interrupted:
+                raise SystemExit(f"stopped and saved in {folder}; to go on, give the same command again") from None
         if (folder / "summary.json").exists():
             told["summary"] = json.loads((folder / "summary.json").read_text())
         told["scores"] = [asdict(score) for score in kept(folder)]
@@ -175,9 +188,9 @@ def measured(part: str, names: list[str], how: dict[str, Any], runs: Path) -> It
     """(set, model, result) of each, kept under runs/ as soon as it is there."""
     folder = runs / "compare_gans"
     folder.mkdir(parents=True, exist_ok=True)
-    for title in SETS if part == "points" else (DATA,):
+    for title in SETS if part == "points" else (how["data"],):
         for name in names:
-            path, result = folder / f"{title}-{name}.json", {}
+            path, result = folder / f"{Path(title).stem}-{name}.json", {}
             if path.exists():
                 result = json.loads(path.read_text())
             if result.get("protocol") != how:
@@ -189,12 +202,14 @@ def measured(part: str, names: list[str], how: dict[str, Any], runs: Path) -> It
 
 def main() -> None:
     parser = options(__doc__)
-    parser.add_argument("part", choices=("points", "images"))
+    parser.add_argument("part", choices=tuple(PROTOCOLS))
     parser.add_argument("--models", nargs="*", default=list(NAMES), choices=NAMES, metavar="MODEL")
     parser.add_argument("--seeds", type=int, default=0, help="seeds of each model, if not those told above")
+    parser.add_argument("--data", default="", help="the images, if not those told above, as vaegan train takes them")
     arguments = parser.parse_args()
-    how = dict(POINTS if arguments.part == "points" else IMAGES)
-    how["seeds"] = arguments.seeds or how["seeds"]
+    how = dict(PROTOCOLS[arguments.part])
+    how |= {"seeds": arguments.seeds} if arguments.seeds else {}
+    how |= {"data": arguments.data} if arguments.data and arguments.part != "points" else {}
     results: dict[str, dict[str, Any]] = {}
     for title, name, result in measured(arguments.part, arguments.models, how, arguments.runs):
         results.setdefault(title, {})[name] = result
@@ -208,7 +223,9 @@ def told(result: dict[str, Any]) -> str:
     if last:
         found, good = (np.median([one[key] for one in last]) for key in ("found", "high_quality"))
         return f"modes {found:g}, good samples {good:.3f} (medians)  {result['cpu_seconds']:.0f} s"
-    return ", ".join(run.get("diverged") or f"{len(run['scores'])} scores" for run in result["runs"])
+    return ", ".join(
+        run.get("diverged") or run.get("refused") or f"{len(run['scores'])} scores" for run in result["runs"]
+    )
 
 
 if __name__ == "__main__":
