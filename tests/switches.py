@@ -10,6 +10,7 @@ SWITCHES = {
     "flip_labels": True,
     "noisy_labels": 0.1,
     "instance_noise": 0.1,
+    "generator_noise": 0.1,
     "feature_matching": 1.0,
     "augment": "all",
     "adaptive": 0.6,

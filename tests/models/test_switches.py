@@ -13,6 +13,8 @@ from vaegan_jax.games import init, play
 from vaegan_jax.models import CONFIGS, MODELS, name_of
 from vaegan_jax.models.techniques import Techniques
 from vaegan_jax.networks.network import init_networks
+from vaegan_jax.training.config import RunConfig, TrainingConfig
+from vaegan_jax.training.experiment import assemble
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -116,3 +118,11 @@ def test_combinations_that_make_no_sense_are_refused_in_one_line(fields, told, m
 
 def test_infogan_may_be_penalized_although_its_recognition_has_batch_norm():
     check_round(config_of("infogan", ["penalty"]))
+
+
+@pytest.mark.parametrize("run", [{"parallel": "pmapped"}, {"training": TrainingConfig(micro_batches=2)}], ids=str)
+def test_a_pool_of_images_is_refused_before_anything_is_compiled_where_it_cannot_be(run):
+    model = config_of("gan", ["replay"])
+    with pytest.raises(UserError, match="replay's pool is one for all devices and moves: use --parallel sharded"):
+        assemble(RunConfig(model, batch_size=4, **run), SPEC)
+    assemble(RunConfig(model, batch_size=4), SPEC)

@@ -67,12 +67,11 @@ def test_all_are_off_by_default_and_then_change_no_bit(float64):
 
 @pytest.mark.parametrize(
     ("value", "flipped"),
-    {
-        "minimax": lambda fake: -log_d(fake),
-        "hinge": lambda fake: np.maximum(0, 1 - fake),
-        "least-squares": lambda fake: (fake - 1) ** 2,
-    }.items(),
-    ids=str,
+    [
+        pytest.param("minimax", lambda fake: -log_d(fake), id="minimax"),
+        pytest.param("hinge", lambda fake: np.maximum(0, 1 - fake), id="hinge"),
+        pytest.param("least-squares", lambda fake: (fake - 1) ** 2, id="least-squares"),
+    ],
 )
 def test_with_flipped_labels_the_generator_pays_what_its_images_would_cost_as_real_ones(value, flipped, float64):
     paid = pay(with_tricks(replace(DENSE, value=value), flip_labels=True))
@@ -114,6 +113,28 @@ def test_instance_noise_has_its_deviation_and_falls_to_nothing_after_so_many_ima
     assert not noise[100].any() and not noise[10**9].any()
     lasting = gan.seams(with_tricks(instance_noise=0.2), SPEC).view
     np.testing.assert_allclose(lasting({}, images, keys, jnp.int32(10**9)) - 0.5, noise[0], atol=1e-15)
+
+
+def test_noise_in_the_generator_is_there_in_training_for_both_players_and_in_no_sample(float64):
+    """One layer has a noisy input, as large as that: the same noise for both players, of their own keys for latents."""
+    config = with_tricks(generator_noise=0.2)
+    plain, paid = pay(DENSE), pay(config)
+    assert all(bits(plain[player][0]) != bits(paid[player][0]) for player in paid)
+    bare = {name: (player, None) for name, player in pay(with_tricks(generator_noise=1e-9)).items()}
+    for name, (player, _) in bare.items():
+        np.testing.assert_allclose(player[0], plain[name][0], rtol=1e-6)
+    keys, state = jax.random.split(jax.random.key(2), N), (params(), STATS)
+    samples = [gan.sample(made, SPEC, *state, keys, train)[0] for made in (DENSE, config) for train in (False, True)]
+    assert len(set(map(str, map(bits, samples)))) == 1
+
+
+def test_a_lazy_penalty_is_paid_every_few_rounds_and_as_many_times_as_much(float64):
+    config = replace(DENSE, penalty="r1", penalty_weight=2.0)
+    lazy = replace(config, penalty_interval=4)
+    always = pay(config)["discriminator"][2]["penalty"]
+    paid = [pay(lazy, step=step)["discriminator"][2]["penalty"] for step in range(5)]
+    assert always > 0
+    np.testing.assert_allclose(paid, [4 * always, 0, 0, 0, 4 * always], rtol=1e-12)
 
 
 def hidden(x):

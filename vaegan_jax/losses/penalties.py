@@ -105,8 +105,10 @@ def max_gradient(weight: float = 1.0) -> Penalty:
 def lazily(penalty: Penalty, every: int, step: jax.Array | int) -> Penalty:
     """The penalty at every `every`-th step, that many times as strong, and 0, at no cost, at the steps between.
 
-    Karras et al. 2019 (StyleGAN 2, arXiv 1912.04958), section 3.1 and appendix B, who with c = every / (every + 1) also
-    take c times the learning rate and Adam's b1^c and b2^c. `step` may be traced. Raises ValueError unless every >= 1.
+    Karras et al. 2019 (StyleGAN 2, arXiv 1912.04958), section 3.1 and appendix B. There the penalty is a step of its
+    own, for which Adam's constants are adjusted, with c = every / (every + 1), to c times the learning rate, b1^c and
+    b2^c; as a term of a loss it adds no step, and there is nothing to adjust. `step` may be traced. Raises ValueError
+    unless every >= 1.
     """
     if every < 1:
         raise ValueError(f"a lazy penalty is applied every 1 or more steps, got {every}")

@@ -80,6 +80,8 @@ class Seams(NamedTuple):
     """Classes of which both networks are told; 0: none."""
     joint_batch: bool = False
     """Shows real and generated images in one batch, so that batch norms mix them, not in one each."""
+    noisy: bool = False
+    """Gives the generator `keys` (n,) for noise of its own (`networks.noise`)."""
 
 
 def game(networks: dict[str, Network], seams: Seams, optimizers: dict[str, optax.GradientTransformation]) -> Game:
@@ -110,8 +112,10 @@ def lay(
     wanted = None if labels is None else completed(labels, label_keys, seams.classes)
     latent, before = seams.prior(latent_keys), stats["discriminator"]
 
+    noise = {"keys": jax.vmap(jax.random.fold_in, (0, None))(latent_keys, 1)} if seams.noisy else {}
+
     def made(latent):
-        return generate(networks["generator"], params, stats, latent, wanted, seams.classes, train=True)
+        return generate(networks["generator"], params, stats, latent, wanted, seams.classes, train=True, **noise)
 
     fake, moved = made(latent)
     if recalled:
@@ -142,12 +146,11 @@ def lay(
 
 
 def generate(
-    generator: Network, params: Params, stats: Stats, latent: jax.Array, labels, classes: int, train: bool
+    generator: Network, params: Params, stats: Stats, latent: jax.Array, labels, classes: int, train: bool, **noise
 ) -> tuple[jax.Array, Stats]:
     """Images in [-1, 1] of latents (n, d) and labels (n,) or None, and the generator's new stats."""
-    output, moved = generator.apply(
-        params["generator"], stats["generator"], latent, one_hot(labels, classes), train=train
-    )
+    told = one_hot(labels, classes)
+    output, moved = generator.apply(params["generator"], stats["generator"], latent, told, train=train, **noise)
     return jnp.tanh(output), moved
 
 

@@ -84,7 +84,8 @@ class Config:
     penalty_weight: float = 10.0
     """Weight of the penalty (lambda, or gamma of r1, r2 and jensen-shannon)."""
     penalty_interval: int = 1
-    """Rounds between penalties, which then weigh as many times as much (lazy regularization)."""
+    """Rounds between penalties, which then weigh as many times as much (lazy regularization; Karras et al. 2019). They
+    are part of the discriminator's one step, not a step of their own, so that Adam's constants need no adjustment."""
     clip: float = 0.0
     """Keeps the discriminator's weights within plus and minus this (Arjovsky et al. 2017); 0: does not."""
     joint_batch: bool = False

@@ -12,6 +12,7 @@ from vaegan_jax.networks import dcgan, mlp, resnet, sndcgan
 from vaegan_jax.networks.conditions import ConditionChannels
 from vaegan_jax.networks.heads import Codes, Recognition, Score
 from vaegan_jax.networks.network import Network, pure
+from vaegan_jax.networks.noise import noisy
 
 if TYPE_CHECKING:
     from vaegan_jax.models.gan import Config
@@ -69,7 +70,8 @@ def discriminator(config: "Config", spec: DataSpec, recognition: Recognition | N
 def generator(config: "Config", spec: DataSpec, latent_size: int = 0) -> Network:
     """Latents (n, d) and classes (n, k) or None -> images before tanh. `latent_size`: if not the configured one."""
     latent = jax.ShapeDtypeStruct((1, latent_size or config.latent_size), jnp.result_type(float))
-    return pure(generator_module(config, spec), latent, *_told(config, spec))
+    made = pure(generator_module(config, spec), latent, *_told(config, spec))
+    return noisy(made, config.techniques.generator_noise) if config.techniques.generator_noise else made
 
 
 def generator_module(config: "Config", spec: DataSpec) -> nn.Module:

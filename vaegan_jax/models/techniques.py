@@ -38,6 +38,8 @@ class Techniques:
     """Standard deviation of Gaussian noise on all that the discriminator sees (Sonderby et al. 2016)."""
     instance_noise_kimg: float = 0.0
     """Thousand images in which that noise falls linearly to 0; 0: it stays."""
+    generator_noise: float = 0.0
+    """Noise on what each of the generator's layers is given in training, relative to its size (Zhao et al. 2016)."""
     feature_matching: float = 0.0
     """Weight, in the generator's loss, of the squared distance between mean features (Salimans et al. 2016, 3.1)."""
     adversarial_weight: float = 1.0
@@ -85,6 +87,7 @@ class Techniques:
 NOT_BELOW_ZERO = (
     "instance_noise",
     "instance_noise_kimg",
+    "generator_noise",
     "feature_matching",
     "adversarial_weight",
     "consistency",
@@ -152,7 +155,8 @@ def applied(
     if techniques.replay and techniques.replay < batch_size // 2:
         raise ValueError(f"replay {techniques.replay} is less than half a batch: make it {batch_size // 2} at least")
     recall = _replayed if techniques.replay else seams.recall
-    return seams._replace(terms=terms, view=_view(techniques, images_per_round), recall=recall)
+    noisy = techniques.generator_noise > 0
+    return seams._replace(terms=terms, view=_view(techniques, images_per_round), recall=recall, noisy=noisy)
 
 
 def remembering(techniques: Techniques, discriminator: Network, image_shape: tuple[int, int, int]) -> Network:

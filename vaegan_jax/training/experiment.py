@@ -16,7 +16,7 @@ from vaegan_jax.data.sources import DataSpec
 from vaegan_jax.dynamics.solvers import Solved, solve
 from vaegan_jax.dynamics.wrappers import averaged_state
 from vaegan_jax.errors import UserError
-from vaegan_jax.games import Batch, Game, Metrics, Params, Schedule, State, Stats, example_keys, init
+from vaegan_jax.games import POOL, Batch, Game, Metrics, Params, Schedule, State, Stats, example_keys, init
 from vaegan_jax.models import MODELS, name_of
 from vaegan_jax.networks.network import init_networks
 from vaegan_jax.training.averaging import averaged, standing_statistics, start
@@ -76,9 +76,18 @@ def assemble(config: RunConfig, spec: DataSpec) -> Experiment:
         raise UserError(f"labels {config.labels}: {name_of(config.model)} cannot learn from few labels (acgan can)")
     try:
         game = model.game(config.model, spec)
+        _check_pools(config, model, spec)
         return Experiment(config, spec, model, game, solve(config.solver, game, model.schedule(config.model)))
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+def _check_pools(config: RunConfig, model: ModuleType, spec: DataSpec) -> None:
+    """ValueError, before anything is compiled, for what the engine would refuse at the first round."""
+    if config.training.micro_batches > 1 or config.parallel == "pmapped":
+        _, stats = jax.eval_shape(lambda key: init_networks(model.networks(config.model, spec), key), jax.random.key(0))
+        if any(POOL in tree for tree in stats.values()):
+            raise ValueError("replay's pool is one for all devices and moves: use --parallel sharded, micro-batches 1")
 
 
 def first_state(experiment: Experiment) -> State:
