@@ -17,7 +17,8 @@ and autoencoders have codes of 1 dimension, for in as many as the data have they
 any model.
 
 Two CPU cores: points about 2 hours, images as long. Every run is kept as soon as it is there, under runs/, and a second
-call goes on; `--models` and `--seeds` choose some. A score counts once all seeds of a model are there.
+call goes on; `--models` and `--seeds` choose some. A score counts once all seeds of a model are there. Writes
+results/compare_gans_*.json, of which `comparison_page.py` makes the page figures/compare_gans.html, and figures.
 """
 
 import json
@@ -55,7 +56,7 @@ from vaegan_jax.training.loop import resume, train
 from vaegan_jax.training.run import write
 from vaegan_jax.training.stopping import Diverged, Interrupted
 
-NAMES = tuple(name for name in CONFIGS if name != "vae")
+NAMES = tuple(name for name in CONFIGS if name not in ("vae", "biggan", "biggan-deep"))
 SETS = {"ring": Ring(), "grid": Grid()}
 POINTS = {"batch_size": 64, "rounds": 20_000, "looks": 10, "samples": 2500, "rate": 5.0, "seeds": 10}
 IMAGES = {

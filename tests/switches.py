@@ -19,6 +19,7 @@ SWITCHES = {
     "latent_consistency": 1.0,
     "latent_diversity": 1.0,
     "lecam": 0.3,
+    "orthogonality": 0.1,
     "replay": 4,
 }
 ALONG = {"adaptive": {"augment": "color"}}
@@ -33,7 +34,7 @@ FIELDS = {
 """Switches that are fields of a model, not of its techniques."""
 SETTINGS = {"adversarial_weight", "instance_noise_kimg", "latent_deviation", "lecam_decay"}
 """Fields of techniques that are constants of a switch."""
-NAMES = [name for name in CONFIGS if name != "vae"]
+NAMES = [name for name, kind in CONFIGS.items() if name != "vae" and not name.startswith("biggan")]
 UNSIGNED = "adaptive reads off a score's sign what is taken for real"
 UNLABELED = "flip-labels and noisy-labels are for a game of labels; each image here has its potential"
 PENALIZED = "penalty .* is of single images, and minibatch discrimination mixes them: choose one"

@@ -24,6 +24,12 @@ def both(optimizer, moves):
     return {"discriminator_optimizer": optimizer, "generator_optimizer": optimizer, "discriminator_moves": moves}
 
 
+BIGGAN = {
+    "discriminator_optimizer": Optimizer("adam", 2e-4, 0.0, 0.999, 1e-6),
+    "generator_optimizer": Optimizer("adam", 5e-5, 0.0, 0.999, 1e-6),
+    "discriminator_moves": 2,
+    **{"value": "hinge", "condition": "projection", "spectral": "both", "shared_size": 128, "prior": "normal"},
+}
 PAPERS = {
     # Radford et al. 2015, section 4: Adam 2e-4, b1 0.5; 100 uniform z; slope 0.2 in the discriminator.
     "dcgan": DCGAN | {"prior": "uniform", "latent_size": 100, "value": "non-saturating", "generator_slope": 0.0},
@@ -61,6 +67,9 @@ PAPERS = {
     "sagan": {"discriminator_optimizer": adam(4e-4, 0.0, 0.9), "generator_optimizer": adam(1e-4, 0.0, 0.9)}
     | {"value": "hinge", "condition": "projection", "condition_place": "norm", "spectral": "both", "attention": -1}
     | {"discriminator_moves": 1, "latent_size": 128},
+    # Brock et al. 2018, section 3 and appendix C: Adam b1 0, b2 0.999, 2e-4 and 5e-5, two moves; epsilon: the program.
+    "biggan": BIGGAN | {"latent_size": 120, "width": 96},
+    "biggan-deep": BIGGAN | {"latent_size": 128, "width": 128},
     # Zhao et al. 2016, section 4.1 and appendix: m 10 (MNIST), 0.1 for the pulling-away term.
     "ebgan": DCGAN | {"value": "margin", "margin": 10.0, "pulling_away": 0.1},
     # Berthelot et al. 2017, sections 3.4 and 4.1: Adam 1e-4, lambda_k 1e-3, gamma 0.5, z and code of 64, uniform z.

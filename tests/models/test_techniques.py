@@ -115,6 +115,12 @@ def test_instance_noise_has_its_deviation_and_falls_to_nothing_after_so_many_ima
     np.testing.assert_allclose(lasting({}, images, keys, jnp.int32(10**9)) - 0.5, noise[0], atol=1e-15)
 
 
+def test_orthogonality_is_of_the_generator_s_filters_and_leaves_their_lengths_free(float64):
+    overlaps = [w.T @ w for w, _ in WEIGHTS["generator"]]
+    expected = 0.3 * sum((o**2).sum() - (np.diagonal(o) ** 2).sum() for o in overlaps)
+    np.testing.assert_allclose(difference("generator", orthogonality=0.3), expected, rtol=1e-12)
+
+
 def test_noise_in_the_generator_is_there_in_training_for_both_players_and_in_no_sample(float64):
     """One layer has a noisy input, as large as that: the same noise for both players, of their own keys for latents."""
     config = with_tricks(generator_noise=0.2)

@@ -13,7 +13,20 @@ import pytest
 from agreement import filled
 
 from vaegan_jax import networks
-from vaegan_jax.networks import attention, conditions, dcgan, heads, layers, minibatch, mlp, norms, resnet, sndcgan
+from vaegan_jax.networks import (
+    attention,
+    biggan,
+    biggan_deep,
+    conditions,
+    dcgan,
+    heads,
+    layers,
+    minibatch,
+    mlp,
+    norms,
+    resnet,
+    sndcgan,
+)
 from vaegan_jax.networks.residual import DownBlock, UpBlock
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
@@ -23,6 +36,12 @@ MAPS, VECTORS, POINTS, IMAGES = (3, 4, 4, 8), (3, 8), (3, 2), (3, 32, 32, 1)
 LABELS = (3, 5)
 ROWS = {
     "attention.SelfAttention": (attention.SelfAttention(), MAPS),
+    "biggan.Body": (biggan.Body(4), IMAGES),
+    "biggan.Generator": (biggan.Generator((32, 32, 1), 4), VECTORS, LABELS),
+    "biggan_deep.Body": (biggan_deep.Body(4, 16), IMAGES),
+    "biggan_deep.DownBlock": (biggan_deep.DownBlock(12, True), MAPS),
+    "biggan_deep.Generator": (biggan_deep.Generator((32, 32, 1), 4), VECTORS, LABELS),
+    "biggan_deep.UpBlock": (biggan_deep.UpBlock(4, True), MAPS, LABELS),
     "conditions.ConditionChannels": (conditions.ConditionChannels(), IMAGES, LABELS),
     "dcgan.Body": (dcgan.Body(4, attention=8, spectral=True, down="average"), IMAGES),
     "dcgan.Generator": (dcgan.Generator((32, 32, 1), 4, up="shuffle"), VECTORS, LABELS),
@@ -50,6 +69,7 @@ ROWS = {
     "sndcgan.Generator": (sndcgan.Generator((32, 32, 1), 4, attention=16), VECTORS, LABELS),
 }
 """Every module of the package, with the shapes of its inputs."""
+SUMS = ("resnet.Body", "biggan.Body", "biggan_deep.Body")
 
 
 def test_every_module_has_a_row():
@@ -85,7 +105,7 @@ def test_modules_keep_examples_and_types_apart(name):
     output, variables = made(module, *given, dtype=jnp.bfloat16)
     for leaf in jax.tree.leaves(output):
         assert leaf.shape[0] == 3
-        assert leaf.dtype == (jnp.float32 if name == "resnet.Body" or "heads" in name else jnp.bfloat16)
+        assert leaf.dtype == (jnp.float32 if name in SUMS or "heads" in name else jnp.bfloat16)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} <= {jnp.dtype("float32")}
 
 

@@ -31,10 +31,11 @@ class Scripted(NamedTuple):
         return state._replace(step=state.step + 1, params=params), {"told": state.step}
 
 
-def scripted(values, images_per_round, halflife_kimg, networks=("generator",)):
+def scripted(values, images_per_round, halflife_kimg, networks=("generator",), start_kimg=0.0):
     """The states after each round, from averages that begin at the first value."""
     state, _ = Scripted(values)(State(jnp.zeros((), jnp.int32), {}, {}, {}), {}, None)
-    state, step = start(state, networks), jax.jit(averaged(Scripted(values), images_per_round, halflife_kimg))
+    step = jax.jit(averaged(Scripted(values), images_per_round, halflife_kimg, start_kimg))
+    state = start(state, networks)
     states = [state]
     for _ in values[1:]:
         state, metrics = step(state, {}, jax.random.key(0))
@@ -51,6 +52,16 @@ def test_an_average_is_that_of_a_loop_in_numpy(float64):
         average = keep * average + (1 - keep) * value
         np.testing.assert_allclose(state.averages["generator"]["w"], average, rtol=1e-13, atol=1e-15)
         np.testing.assert_array_equal(state.params["generator"]["w"], value)
+
+
+def test_an_average_that_starts_late_is_the_network_itself_until_then(float64):
+    """100 images a round: the fifth is the last up to 0.5 kimg."""
+    values = np.random.default_rng(0).normal(size=(12, 3))
+    states = scripted(values, 100, 0.25, start_kimg=0.5)
+    keep, average = 0.5 ** (100 / 250), values[0]
+    for place, (value, state) in enumerate(zip(values, states, strict=True)):
+        average = value if place + 1 <= 5 else keep * average + (1 - keep) * value
+        np.testing.assert_allclose(state.averages["generator"]["w"], average, rtol=1e-13, atol=1e-15)
 
 
 @pytest.mark.parametrize("images_per_round", [10, 50, 100, 125])

@@ -153,6 +153,7 @@ def test_a_run_out_of_range_is_refused(fields, told):
         {"ema_halflife_kimg": float("nan")},
         {"ema_halflife_kimg": float("inf")},
         {"ema_halflife_kimg": -1.0},
+        {"ema_start_kimg": -1.0},
         {"log_interval_steps": 0},
         {"sample_interval_steps": -1},
         {"sample_count": 0},

@@ -5,7 +5,7 @@ A file has `networks`, `game`, `schedule`, `sample`, `generate` and `prior`, eac
 
 from types import ModuleType
 
-from vaegan_jax.models import began, coulomb_gan, ebgan, gan, infogan, vae
+from vaegan_jax.models import began, biggan, biggan_deep, coulomb_gan, ebgan, gan, infogan, vae
 from vaegan_jax.models.presets import PRESETS
 
 MODELS: dict[str, ModuleType] = {
@@ -16,6 +16,8 @@ MODELS: dict[str, ModuleType] = {
     "ebgan": ebgan,
     "began": began,
     "infogan": infogan,
+    "biggan": biggan,
+    "biggan-deep": biggan_deep,
 }
 """From the name on the command line to the file."""
 CONFIGS: dict[str, type] = {name: module.Config for name, module in MODELS.items()} | PRESETS

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vaegan_jax.data.sources import DataSpec
-from vaegan_jax.networks import dcgan, mlp, resnet, sndcgan
+from vaegan_jax.networks import biggan, biggan_deep, dcgan, heads, mlp, resnet, sndcgan
 from vaegan_jax.networks.conditions import ConditionChannels
 from vaegan_jax.networks.heads import Codes, Recognition, Score
 from vaegan_jax.networks.network import Network, pure
@@ -61,7 +61,8 @@ def discriminator(config: "Config", spec: DataSpec, recognition: Recognition | N
     spectral = config.spectral != "none"
     channels = ConditionChannels(spectral=spectral) if config.condition == "concatenate" else None
     classes = spec.classes if config.condition == "auxiliary" else 0
-    head = Score(config.condition == "projection", classes, spectral, config.minibatch)
+    init = biggan.ORTHOGONAL if config.network.startswith("biggan") else heads.GLOROT
+    head = Score(config.condition == "projection", classes, spectral, config.minibatch, init)
     module = Discriminator(body(config, spec), head, channels, recognition)
     image = jax.ShapeDtypeStruct((1, *spec.image_shape), jnp.result_type(float))
     return pure(module, image, *_told(config, spec))
@@ -86,6 +87,8 @@ def generator_module(config: "Config", spec: DataSpec) -> nn.Module:
         "dcgan": lambda: dcgan.Generator(shape, width, norm, spectral, attention, config.up, slope, place),
         "sndcgan": lambda: sndcgan.Generator(shape, width, norm, spectral, attention, slope, place),
         "resnet": lambda: resnet.Generator(shape, width, norm, spectral, attention, slope, place),
+        "biggan": lambda: biggan.Generator(shape, width, config.shared_size, config.attention, slope),
+        "biggan-deep": lambda: biggan_deep.Generator(shape, width, config.shared_size, config.attention, slope),
     }
     if config.network != "mlp":
         dcgan.sides(spec.image_shape)
@@ -103,6 +106,8 @@ def body(config: "Config", spec: DataSpec) -> nn.Module:
         "dcgan": lambda: dcgan.Body(config.width, norm, spectral, attention, config.down),
         "sndcgan": lambda: sndcgan.Body(config.width, norm, spectral, attention),
         "resnet": lambda: resnet.Body(config.width, norm, spectral, attention),
+        "biggan": lambda: biggan.Body(config.width, config.attention),
+        "biggan-deep": lambda: biggan_deep.Body(config.width, config.attention),
     }
     return modules[config.network]()
 

@@ -15,7 +15,7 @@ import optax
 
 from vaegan_jax.errors import check, check_fields
 from vaegan_jax.games import POOL, Params, device_mean
-from vaegan_jax.losses import adversarial, auxiliary, consistency
+from vaegan_jax.losses import adversarial, auxiliary, consistency, weights
 from vaegan_jax.models import adversarial_game
 from vaegan_jax.models.adversarial_game import Recall, Seams, Table, Term, more, numbers
 from vaegan_jax.models.differentiable_augmentation import augment
@@ -62,6 +62,8 @@ class Techniques:
     """Weight of (D(x) - a_fake)^2 + (D(G) - a_real)^2, a moving averages of scores (Tseng et al. 2021, LeCam)."""
     lecam_decay: float = 0.99
     """What these averages keep in a move."""
+    orthogonality: float = 0.0
+    """Weight, for the generator, of the squared products of a layer's different filters (Brock et al. 2018: 1e-4)."""
     replay: int = 0
     """Images in a pool of older generated ones, which replace half of those that the discriminator is shown."""
 
@@ -96,6 +98,7 @@ NOT_BELOW_ZERO = (
     "latent_diversity",
     "latent_deviation",
     "lecam",
+    "orthogonality",
     "replay",
 )
 
@@ -147,6 +150,7 @@ def applied(
         (techniques.latent_consistency, "discriminator", "latent_consistency", _latent_consistency(techniques)),
         (techniques.latent_diversity, "generator", "latent_diversity", _latent_diversity(techniques)),
         (techniques.lecam, "discriminator", "lecam", _lecam),
+        (techniques.orthogonality, "generator", "orthogonality", _orthogonality),
     ):
         if weight:
             terms = more(terms, player, **{name: _scaled(weight, term)})
@@ -262,6 +266,10 @@ def _lecam(table: Table) -> jax.Array:
     anchors = table.params["anchors"]
     real, fake = consistency.lecam(table.real.score, table.fake.score, anchors["real"], anchors["fake"], weight=1.0)
     return real.mean() + fake.mean()
+
+
+def _orthogonality(table: Table) -> jax.Array:
+    return weights.orthogonality(table.params["generator"])
 
 
 def _anchors(table: Table) -> jax.Array:

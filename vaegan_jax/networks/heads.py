@@ -1,5 +1,6 @@
 """What is read off a discriminator's features (n, f): all that follows a backbone's body, in at least float32."""
 
+from functools import partial
 from typing import Literal, NamedTuple
 
 import flax.linen as nn
@@ -7,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vaegan_jax.networks.layers import Dense, activate
+from vaegan_jax.networks.layers import Dense, Initializer, activate
 from vaegan_jax.networks.minibatch import MinibatchDeviation, MinibatchDiscrimination
 from vaegan_jax.networks.norms import BatchNorm
 
@@ -41,6 +42,7 @@ class Score(nn.Module):
     spectral: bool = False
     minibatch: Literal["none", "discrimination", "deviation"] = "none"
     """What the features are first completed with, of the whole batch (Salimans et al. 2016, or Karras et al. 2017)."""
+    kernel_init: Initializer = GLOROT
 
     @nn.compact
     def __call__(
@@ -52,13 +54,14 @@ class Score(nn.Module):
         if self.minibatch != "none":
             layer = {"discrimination": MinibatchDiscrimination, "deviation": MinibatchDeviation}[self.minibatch]
             features = layer()(features)
-        score = Dense(1, GLOROT, spectral=self.spectral, name="score")(features, train)[:, 0]
+        layer = partial(Dense, kernel_init=self.kernel_init, spectral=self.spectral)
+        score = layer(1, name="score")(features, train)[:, 0]
         if labels is not None:
-            embed = Dense(features.shape[1], GLOROT, use_bias=False, spectral=self.spectral, name="projection")
+            embed = layer(features.shape[1], use_bias=False, name="projection")
             score = score + (embed(labels.astype(features.dtype), train) * features).sum(1)
         if not self.classes:
             return Scores(score)
-        return Scores(score, Dense(self.classes, GLOROT, spectral=self.spectral, name="classes")(features, train))
+        return Scores(score, layer(self.classes, name="classes")(features, train))
 
 
 class Recognition(nn.Module):

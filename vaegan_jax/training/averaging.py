@@ -18,17 +18,24 @@ def start(state: State, networks: Sequence[str]) -> State:
     return state._replace(averages={name: jax.tree.map(jnp.array, state.params[name]) for name in networks})
 
 
-def averaged(round: Round, images_per_round: int, halflife_kimg: float) -> Round:
+def averaged(round: Round, images_per_round: int, halflife_kimg: float, start_kimg: float = 0.0) -> Round:
     """A round that then moves each average towards its network; after `halflife_kimg` half of the old is left.
 
-    Karras et al. 2018, section 3 of Progressive GAN; the half-life in images, as in EDM, holds for any batch size.
+    Karras et al. 2018, section 3 of Progressive GAN; the half-life in images, as in EDM, holds for any batch size. Up
+    to `start_kimg` the averages are the networks themselves (Brock et al. 2018 begin late, in their appendix C).
     """
     keep = 0.5 ** (images_per_round / (1000 * halflife_kimg))
 
     def step(state: State, batch: Batch, key: jax.Array, told: bool | jax.Array = True) -> tuple[State, Metrics]:
         state, metrics = round(state, batch, key, told)
         toward = {name: state.params[name] for name in state.averages}
-        return state._replace(averages=jax.tree.map(lambda a, p: p + keep * (a - p), state.averages, toward)), metrics
+        late = state.step > 1000 * start_kimg / images_per_round
+
+        def move(average: jax.Array, network: jax.Array) -> jax.Array:
+            moved = network + keep * (average - network)
+            return jnp.where(late, moved, network) if start_kimg else moved
+
+        return state._replace(averages=jax.tree.map(move, state.averages, toward)), metrics
 
     return step
 

@@ -30,6 +30,8 @@ class TrainingConfig:
     """Where the data live: on the devices, or read batch by batch ahead of them; auto: on them up to 1 GiB."""
     ema_halflife_kimg: float = 10.0
     """Half-life of the averaged generator, in thousand images; 0 keeps no average (a VAE has none anyway)."""
+    ema_start_kimg: float = 0.0
+    """Thousand images up to which that average is the generator itself: early weights do not linger in it."""
     log_interval_steps: int = 50
     """Rounds between lines of metrics.jsonl."""
     sample_interval_steps: int = 500
@@ -45,7 +47,7 @@ class TrainingConfig:
         check_fields(self)
         for name in ("micro_batches", "rounds_per_dispatch", "log_interval_steps", "sample_count", "keep_checkpoints"):
             check(getattr(self, name) > 0, f"{_flag(name)} must be at least 1, not {getattr(self, name)}")
-        for name in ("ema_halflife_kimg", "sample_interval_steps", "checkpoint_interval_steps"):
+        for name in ("ema_halflife_kimg", "ema_start_kimg", "sample_interval_steps", "checkpoint_interval_steps"):
             check(
                 0 <= getattr(self, name) < float("inf"), f"{_flag(name)} must be 0 or more, not {getattr(self, name)}"
             )

@@ -105,7 +105,8 @@ def step_of(experiment: Experiment):
     """One round, `(state, batch, key, store, told=True) -> (state, metrics)`: reads and augments, plays, averages."""
     round = experiment.solved.round
     if experiment.averages:
-        round = averaged(round, experiment.images_per_round, experiment.config.training.ema_halflife_kimg)
+        training = experiment.config.training
+        round = averaged(round, experiment.images_per_round, training.ema_halflife_kimg, training.ema_start_kimg)
 
     def step(state: State, batch: Batch, key: jax.Array, store: Batch, told=True) -> tuple[State, Metrics]:
         return round(state, augmented(experiment, fetch(store, batch), state.step), key, told)
