@@ -213,9 +213,33 @@ def main() -> None:
     how |= {"data": arguments.data} if arguments.data and arguments.part != "points" else {}
     results: dict[str, dict[str, Any]] = {}
     for title, name, result in measured(arguments.part, arguments.models, how, arguments.runs):
-        results.setdefault(title, {})[name] = result
+        results.setdefault(title, {})[name] = reported(result)
         print(f"{title:20} {name:16} {told(result)}", flush=True)
     report(f"compare_gans_{arguments.part}", {"results": results, "protocol": how}, list(range(how["seeds"])))
+
+
+def reported(result: dict[str, Any]) -> dict[str, Any]:
+    """What the repository keeps of a result: the points of seed 0, and the numbers of scores; each protocol once."""
+    runs, protocols = [], set()
+    for seed, run in enumerate(result["runs"]):
+        run = dict(run)
+        if "samples" in run:
+            points = np.ravel(run.pop("samples")).round(3).tolist()
+            run |= {} if seed else {"samples": points}
+        if "summary" in run:
+            speed = run["summary"]["metrics"].get("images_per_second")
+            run["summary"] = {
+                "step": run["summary"]["step"],
+                "metrics": {"images_per_second": speed},
+            }
+        scores = []
+        for score in run.get("scores", ()):
+            once = {} if score["name"] in protocols else {"protocol": score["protocol"]}
+            protocols.add(score["name"])
+            at = {name: score["sampling"][name] for name in ("step", "images")}
+            scores.append({name: score[name] for name in ("name", "value", "better")} | {"sampling": at} | once)
+        runs.append(run | ({"scores": scores} if scores or "scores" in run else {}))
+    return result | {"runs": runs}
 
 
 def told(result: dict[str, Any]) -> str:

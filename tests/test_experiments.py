@@ -4,12 +4,18 @@ import ast
 import dataclasses
 import importlib.util
 import json
+import math
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+
+from vaegan_jax.games import Player, init, play
 
 FOLDER = Path(__file__).parents[1] / "experiments"
 SCRIPTS = sorted(path for path in FOLDER.glob("*.py") if "__main__" in path.read_text())
@@ -61,7 +67,7 @@ def test_results_tell_seeds_versions_and_machine(path):
 
 @pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.name)
 def test_pictures_are_small(path):
-    assert path.stat().st_size < (1_000_000 if path.suffix == ".gif" else 300_000)
+    assert path.stat().st_size < (1_000_000 if path.suffix in (".gif", ".html") else 300_000)
 
 
 CLAIMING = [path for path in RESULTS if '"claims"' in path.read_text()]
@@ -95,6 +101,46 @@ def test_judging_a_direction_finds_its_best_threshold():
     told = judged(np.array([2.0, 0.0]), real, fake)
     assert told["wrong"] == pytest.approx(1 / 6) and told["angle"] == 0
     assert judged(np.array([1.0, 0]), real[:2], fake) == {"angle": 0, "wrong": 0, "cut": 0.5}
+
+
+def test_a_player_who_waits_keeps_weights_and_moments_while_the_loss_is_low():
+    loss = lambda params, stats, batch, key, step: (jnp.square(params["w"]).sum(), ({}, {}))  # noqa: E731
+    game = {"one": Player(("w",), loss, optax.adam(0.1))}
+    waits = script("what_not_to_do").balanced(game, {"one": 0.25})
+    ends = []
+    for each in (game, waits):
+        state, round = init(each, {"w": jnp.ones(1)}), jax.jit(play(each, (("one",),)))
+        ends.append([state := round(state, {}, jax.random.key(0))[0] for _ in range(12)])
+    free, held = ends
+    moves = int(held[-1].opt["one"].moves)
+    assert 4 <= moves < 12 and free[moves - 2].params["w"] ** 2 > 0.25 >= free[moves - 1].params["w"] ** 2
+    same = [float(state.params["w"][0]) for state in held[:moves]]
+    assert same == pytest.approx([float(state.params["w"][0]) for state in free[:moves]], rel=1e-6)
+    assert held[-1].params["w"] == held[moves - 1].params["w"] != free[-1].params["w"]
+    first, last = (jax.tree.leaves(state.opt["one"].inner) for state in (held[moves - 1], held[-1]))
+    assert all(map(np.array_equal, first, last))
+
+
+def test_norms_along_both_paths_are_those_of_chi():
+    paths = script("interpolation")
+    size, mean = 8, 2**0.5 * math.gamma(4.5) / math.gamma(4)
+    a, b = np.random.default_rng(0).normal(size=(2, 20_000, size))
+    for share in (0.0, 0.3, 0.5):
+        told = paths.norms(size, share)
+        assert told["great circle"][0] == pytest.approx(mean)
+        assert told["line"][0] == pytest.approx(mean * math.sqrt(1 - 2 * share * (1 - share)))
+        for name in paths.PATHS:
+            drawn = np.linalg.norm(np.asarray(paths.along(paths.PATHS[name], a, b, share)), axis=1)
+            assert drawn.mean() == pytest.approx(told[name][0], abs=0.03)
+            assert drawn.std() == pytest.approx(told[name][1], rel=0.03)
+
+
+def test_every_fifth_sample_is_a_copy_with_noise():
+    copied = script("first_epochs").with_copies
+    samples, training = np.zeros((20, 2, 2, 1), np.uint8), np.full((9, 2, 2, 1), 120, np.uint8)
+    made = copied(samples, training)
+    assert (made[np.arange(20) % 5 > 0] == 0).all()
+    assert 80 < made[::5].mean() < 160 and made[::5].std() > 5
 
 
 def test_an_interval_is_students():
@@ -174,3 +220,18 @@ def test_solvers_on_dcgan_spend_the_same_and_go_on(tmp_path, monkeypatch):
     assert all(dcgan.claims(results).values())
     monkeypatch.setattr(dcgan, "train", lambda *_: pytest.fail("it was there already"))
     assert dcgan.measure(tmp_path, (0,), solvers, config, evaluations=8) == results
+
+
+@pytest.mark.slow
+def test_what_not_to_do_counts_moves_and_goes_on(tmp_path, monkeypatch):
+    ring = script("what_not_to_do")
+    how = ring.HOW | {"moves": 60, "looks": 2, "samples": 50}
+    arms = {name: ring.ARMS[name] for name in ("in turns", "D above log 4", "5 G moves")}
+    results = ring.measure(tmp_path, (0,), arms, how, (0, 2))
+    assert [row["looks"][-1]["round"] for row in results["rows"]] == [30, 30, 10]
+    assert 0 <= results["rows"][1]["moved"]["discriminator"] <= 30
+    (stand,) = results["frozen"]
+    assert [row["moves"] for row in stand["looks"]] == [0, 2]
+    assert all(0 < row["judged"] <= row["highest"] < 1 for row in stand["looks"])
+    monkeypatch.setattr(ring, "play", lambda *_: pytest.fail("it was there already"))
+    assert ring.measure(tmp_path, (0,), arms, how, (0, 2)) == results

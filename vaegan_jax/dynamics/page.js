@@ -85,7 +85,8 @@ function series(svg, panel, s, sx, sy) {
     const path = make(svg, "path", { d, fill: "none", stroke: color, "stroke-width": s.size, "stroke-dasharray": sheet.dashes[s.dash].join() });
     const hit = make(svg, "path", { d, fill: "none", stroke: "transparent", "stroke-width": 12 });
     hit.addEventListener("mousemove", (event) => {
-      const box = svg.ownerSVGElement.getBoundingClientRect(), [mx, my] = [event.clientX - box.x, event.clientY - box.y];
+      const box = svg.ownerSVGElement.getBoundingClientRect(), grown = W / box.width;
+      const [mx, my] = [(event.clientX - box.x) * grown, (event.clientY - box.y) * grown];
       let best = 0, least = Infinity;
       for (let i = 0; i < xs.length; i++) if (fine(i)) {
         const far = Math.hypot(sx.at(xs[i]) - mx, sy.at(ys[i]) - my);
@@ -98,12 +99,12 @@ function series(svg, panel, s, sx, sy) {
 }
 
 function near(panel, s, xs, ys, i) {
-  const when = s.times && !Array.isArray(s.x[0]) ? `${sheet.clock} ${s.times[i]}\n` : "";
+  const when = s.times && !Array.isArray(s.x[0]) && panel.xlabel !== sheet.clock ? `${sheet.clock} ${s.times[i]}\n` : "";
   return `${s.name ? s.name + "\n" : ""}${when}${panel.xlabel || "x"} ${xs[i]}\n${panel.ylabel || "y"} ${ys[i]}`;
 }
 
 function draw(panel, place, number) {
-  const svg = make(place, "svg", { width: W, height: H });
+  const svg = make(place, "svg", { width: W, height: H, viewBox: `0 0 ${W} ${H}` });
   const side = Math.min(W - M.left - M.right, H - M.top - M.bottom), box = { ...M };
   const right = panel.equal ? M.left + side : W - M.right, bottom = panel.equal ? M.top + side : H - M.bottom;
   const sx = scale(panel, "x", box.left, right), sy = scale(panel, "y", bottom, box.top);
@@ -123,7 +124,9 @@ function draw(panel, place, number) {
   for (const s of panel.series) series(inside, panel, s, sx, sy);
   make(svg, "rect", { x: box.left, y: box.top, width: right - box.left, height: bottom - box.top, fill: "none", stroke: "#555" });
   for (const [x, y, text] of panel.notes) make(svg, "text", { x: sx.at(x) + 6, y: sy.at(y) - 6 }, text);
-  make(svg, "text", { x: (box.left + right) / 2, y: 18, "text-anchor": "middle", style: "font-size:14px" }, panel.title);
+  const moves = panel.series.some((s) => s.times && Array.isArray(s.x[0]));  // its title ends with what the slider tells
+  const title = moves ? panel.title.replace(/[\d,]+$/, now.toLocaleString("en")) : panel.title;
+  make(svg, "text", { x: (box.left + right) / 2, y: 18, "text-anchor": "middle", style: `font-size:${Math.min(14, (1.5 * W) / title.length)}px` }, title);
   make(svg, "text", { x: (box.left + right) / 2, y: bottom + 34, "text-anchor": "middle" }, panel.xlabel);
   make(svg, "text", { transform: `translate(14,${(box.top + bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, panel.ylabel);
 }

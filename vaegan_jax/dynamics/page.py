@@ -27,12 +27,14 @@ def page(sheet: Sheet, table: str = "") -> str:
     script = resources.files(__package__).joinpath("page.js").read_text()
     style = (
         "body{font:15px system-ui,sans-serif;margin:1.5em;color:#222}pre{font-size:13px;overflow-x:auto}"
-        ".row{display:flex;flex-wrap:wrap;gap:12px}text{font:12px system-ui,sans-serif;fill:#222}"
+        ".row{display:flex;flex-wrap:wrap;gap:12px}.row svg{max-width:100%;height:auto}"
+        "text{font:12px system-ui,sans-serif;fill:#222}"
         "#tip{position:fixed;background:#fffffff0;border:1px solid #888;padding:3px 7px;display:none;"
         "white-space:pre;pointer-events:none}label{margin-right:1.2em;white-space:nowrap}"
     )
     return (
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{html.escape(sheet.title)}</title>'
+        '<meta name="viewport" content="width=device-width">'
         f"<style>{style}</style>\n<h2>{html.escape(sheet.title)}</h2>\n"
         f"{f'<pre>{html.escape(table)}</pre>' if table else ''}\n"
         '<div id="time"></div><div id="legend"></div><div id="panels"></div><div id="tip"></div>\n'

@@ -193,10 +193,13 @@ def _page(head: list[str], rows: list[list[str]], notes: list[str]) -> str:
 
     body = "\n".join([line("th", head), *(line("td", row) for row in rows)])
     listed = "\n".join(f"<li>{html.escape(note)}</li>" for note in notes)
-    style = "body{font:15px sans-serif;margin:2em}td,th{padding:.4em 1em;border-bottom:1px solid #ccc;text-align:left}"
+    style = (
+        "body{font:15px sans-serif;margin:1.5em}div{overflow-x:auto}table{border-collapse:collapse}"
+        "td,th{padding:.4em .8em;border-bottom:1px solid #ccc;text-align:left}td{white-space:nowrap}"
+    )
     return (
-        f'<!doctype html><meta charset="utf-8"><title>Scores</title><style>{style}</style>\n'
-        f"<table>\n{body}\n</table>\n<ul>\n{listed}\n</ul>\n"
+        '<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Scores</title>'
+        f"<style>{style}</style>\n<div><table>\n{body}\n</table></div>\n<ul>\n{listed}\n</ul>\n"
     )
 
 
