@@ -8,6 +8,7 @@ import json
 import typing
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -119,6 +120,17 @@ def check_round(config):
 @every_row
 def test_a_round_traces_and_leaves_the_state_s_structure_shapes_and_types(config):
     check_round(config)
+
+
+@pytest.mark.slow
+@every_table
+def test_a_round_is_lowered_for_tpus_and_gpus_by_a_machine_without(config):
+    """For their compilers, that is: nothing is partitioned, and no memory is counted."""
+    experiment, others = play_of(config)
+    state = jax.eval_shape(lambda: first_state(experiment))
+    lowered = jax.export.export(jax.jit(step_of(experiment)), platforms=("tpu", "cuda"))(state, *others)
+    assert lowered.platforms == ("tpu", "cuda")
+    assert signature(jax.tree.unflatten(lowered.out_tree, lowered.out_avals)[0]) == signature(state)
 
 
 @every_network
