@@ -1,6 +1,7 @@
 """Runs on the whole of MNIST and on color, where `experiments/fetch_data.py` has prepared them."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def test_color_streamed_is_color_on_the_device_and_a_run_on_it_resumes_exactly(t
         )
         run = tmp_path / feeding
         train(config, run / "whole")
-        half = RunConfig(model, data, image_size, 4, 16, augmentation=augmentation, training=training)
+        half = replace(config, steps=4)
         train(half, run / "parts")
         resume(run / "parts", 8)
         states += [inspect(run / kind)["sha256"]["state"] for kind in ("whole", "parts")]
