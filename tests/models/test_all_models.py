@@ -19,7 +19,7 @@ from vaegan_jax.models import CONFIGS, MODELS, name_of
 from vaegan_jax.models.catalog import CATALOG
 from vaegan_jax.networks.network import init_networks
 from vaegan_jax.training.config import RunConfig, TrainingConfig, from_json, to_json
-from vaegan_jax.training.experiment import PLAY, assemble, first_state, step_of
+from vaegan_jax.training.experiment import PLAY, assemble, classes_told, first_state, step_of
 
 SMALL = {"latent_size": 3, "hidden_sizes": (5,), "width": 2}
 WITHOUT = {"sagan": {"attention": 0, "condition_place": "input"}, "projection-gan": {"condition_place": "input"}}
@@ -212,6 +212,12 @@ def test_the_catalog_names_no_system_twice():
     names = [row.name for row in CATALOG]
     assert len(names) == len(set(names))
     assert all(row.title and row.source for row in CATALOG)
+
+
+@every_table
+def test_a_model_that_is_told_classes_can_be_asked_for_them(config):
+    experiment = assemble(RunConfig(config, batch_size=4), SOURCE.spec)
+    assert classes_told(experiment) == (3 if getattr(config, "condition", "none") != "none" else 0)
 
 
 @every_model

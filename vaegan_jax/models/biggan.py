@@ -47,11 +47,5 @@ class Config(gan.Config):
     """How the generator steps."""
 
 
-networks, game, schedule, sample, generate, prior = (
-    gan.networks,
-    gan.game,
-    gan.schedule,
-    gan.sample,
-    gan.generate,
-    gan.prior,
-)
+networks, game, schedule, prior = gan.networks, gan.game, gan.schedule, gan.prior
+sample, generate, told = gan.sample, gan.generate, gan.told

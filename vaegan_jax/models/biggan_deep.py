@@ -23,11 +23,5 @@ class Config(biggan.Config):
     """Dimensions of z, which the dense map and all norms are told."""
 
 
-networks, game, schedule, sample, generate, prior = (
-    gan.networks,
-    gan.game,
-    gan.schedule,
-    gan.sample,
-    gan.generate,
-    gan.prior,
-)
+networks, game, schedule, prior = gan.networks, gan.game, gan.schedule, gan.prior
+sample, generate, told = gan.sample, gan.generate, gan.told
