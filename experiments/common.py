@@ -4,12 +4,14 @@ import argparse
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.monitoring
 import numpy as np
 from PIL import Image
 
@@ -61,6 +63,22 @@ def report(name: str, results: dict[str, Any], seeds: list[int], **provided: Any
     text = json.dumps(told, indent=1, default=lambda array: array.tolist())
     flat = re.sub(r"\[[^\[\]{}]*\]", lambda numbers: re.sub(r"\s+", " ", numbers[0]), text)  # a row of numbers, a line
     write(RESULTS / f"{name}.json", flat + "\n")
+
+
+@contextmanager
+def compiling() -> Iterator[list[float]]:
+    """Collects the seconds of each call of XLA's compiler meanwhile."""
+    seconds: list[float] = []
+
+    def note(event: str, duration: float, **about: Any) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            seconds.append(duration)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        yield seconds
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)
 
 
 def rounded(array: Any, digits: int = 5) -> list:

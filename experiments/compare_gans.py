@@ -16,6 +16,8 @@ lengths in the space of images (EBGAN's margin, the Coulomb kernel's epsilon) go
 and autoencoders have codes of 1 dimension, for in as many as the data have they are the identity. Nothing is tuned for
 any model.
 
+Beside the scores stand images a second and the seconds in XLA's compiler (of images: for seed 0).
+
 Two CPU cores: points about 2 hours, images as long. Every run is kept as soon as it is there, under runs/, and a second
 call goes on; `--models` and `--seeds` choose some. A score counts once all seeds of a model are there. Writes
 results/compare_gans_*.json, of which `comparison_page.py` makes the page figures/compare_gans.html, and figures.
@@ -32,7 +34,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import options, report
+from common import compiling, options, report
 
 from vaegan_jax.data.sources import DataSpec
 from vaegan_jax.dynamics.mixtures import Grid, Ring
@@ -121,16 +123,18 @@ def play_points(name: str, title: str, how: dict[str, Any]) -> dict[str, Any]:
     experiment = assemble(config, spec)
     rounds, looks, seen = rounds_of(experiment, mixture), how["looks"], []
     stretch = how["rounds"] // looks
-    for seed in range(how["seeds"]):
-        here = assemble(replace(config, seed=seed), spec)
-        state, row = first_state(here), []
-        for _ in range(looks):
-            state = rounds(state, here.key(PLAY), stretch)
-            params, stats, _ = weights_for_sampling(experiment, state)
-            samples = generate(experiment, params, stats, how["samples"], seed).reshape(-1, 2) / scale_of(mixture)
-            row.append(look(mixture, samples))
-        seen.append({"looks": row, "samples": samples[:500].round(4).tolist()})
-    return {"rounds": stretch * looks, "cpu_seconds": round(time.process_time() - begun, 1), "runs": seen}
+    with compiling() as spent:
+        for seed in range(how["seeds"]):
+            here = assemble(replace(config, seed=seed), spec)
+            state, row = first_state(here), []
+            for _ in range(looks):
+                state = rounds(state, here.key(PLAY), stretch)
+                params, stats, _ = weights_for_sampling(experiment, state)
+                samples = generate(experiment, params, stats, how["samples"], seed).reshape(-1, 2) / scale_of(mixture)
+                row.append(look(mixture, samples))
+            seen.append({"looks": row, "samples": samples[:500].round(4).tolist()})
+    cpu = {"cpu_seconds": round(time.process_time() - begun, 1), "compile_seconds": round(sum(spent), 1)}
+    return {"rounds": stretch * looks, **cpu, "runs": seen}
 
 
 def look(mixture: Ring | Grid, samples: np.ndarray) -> dict[str, float | None]:
@@ -171,7 +175,9 @@ def play_images(name: str, how: dict[str, Any], runs: Path) -> dict[str, Any]:
         told: dict[str, Any] = {"run": folder.name}
         if not (folder / "summary.json").exists():
             try:
-                resume(folder) if folder.exists() else train(image_config(name, how, seed), folder)
+                with compiling() as spent:
+                    resume(folder) if folder.exists() else train(image_config(name, how, seed), folder)
+                told["compile_seconds"] = round(sum(spent), 1)
             except Diverged as error:  # a result as well
                 told["diverged"] = str(error)
             except UserError as error:  # a set without classes, say
@@ -182,7 +188,7 @@ def play_images(name: str, how: dict[str, Any], runs: Path) -> dict[str, Any]:
             told["summary"] = json.loads((folder / "summary.json").read_text())
         told["scores"] = [asdict(score) for score in kept(folder)]
         rows.append(told)
-    return {"runs": rows}
+    return {"runs": rows} | {key: rows[0][key] for key in ("compile_seconds",) if key in rows[0]}
 
 
 def measured(part: str, names: list[str], how: dict[str, Any], runs: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -16,13 +16,13 @@ thirds of it: over all layers 1.24 (forward), 1.21 (input gradient) and 1.31 tim
 table below; only for gradient penalties the library is ahead (0.71). Products of patches, taps or phases in place of
 the kernel gradient's convolution were tried and are no faster.
 
-WGAN-GP, SNGAN and SAGAN have been measured on a busy machine only, at a load of 13 on two cores, where the clock says
-little (turns of WGAN-GP differ by factors of 2). What is steady there is the processors' work, on one core for either
-(`--cores 1`): PyTorch works 1.14, 1.45 and 1.30 times as much as the library for the same images; tuned 1.13, 1.11 and
-1.13 times. By the clock and on two idle cores, as the aim has it, they are still to be measured. In SNGAN the
-discriminator's move gains most (146 ms, PyTorch 233, tuned 178): residual blocks halve within a convolution of stride
-2, where the peers convolve and pool, as is usual. In the generator's (333, 370, 291) tuned PyTorch is ahead; why was
-not taken apart. One power iteration serves all applications of a move, as in the peers: XLA merges the equal ones.
+WGAN-GP, SNGAN and SAGAN reach it beside eager PyTorch: 1.07, 1.10 and 1.04 times its images a second, medians on two
+cores of a machine at a load of 1.4; single turns range from 0.9 to 1.4, so that the last is a tie. Beside the tuned one
+they do not: 0.97, 0.86 and 0.84. Where the time goes: SNGAN's discriminator moves in 118 ms (PyTorch 141, tuned 101;
+residual blocks halve within a convolution of stride 2, where the peers convolve and pool, as is usual), its generator
+in 275 (208, 163). XLA keeps fewer threads busy: counted in processors' work, PyTorch's 1.3 to 1.4 times as much (tuned
+1.1 to 1.2) for the same images, and on one core (`--cores 1`) 1.14, 1.45 and 1.30 times (tuned 1.13, 1.11, 1.13). One
+power iteration serves all applications of a move, as in the peers: XLA merges the equal ones.
 
 `torch_peers.py` and `torch_networks.py` have the peers: the same layers, losses, Adam and moves, checked with the same
 weights; "tuned" is PyTorch with its fused Adam and channels-last images. Compile times are told apart. Then each

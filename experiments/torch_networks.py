@@ -116,28 +116,33 @@ class ClassNorm(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """y = x + gamma o, o_j = sum_i softmax_i(f(x_i) . g(x_j)) h(x_i)."""
+    """y = x + gamma o, o_j = sum_i softmax_i(f(x_i) . g(x_j)) h(x_i); BigGAN's, `pooled`, has 2 x 2 keys and values."""
 
-    def __init__(self, channels: int, spectral: bool):
+    def __init__(self, channels: int, spectral: bool, pooled: bool = False):
         super().__init__()
-        made = [nn.Conv2d(channels, width, 1, bias=False) for width in (channels // 8, channels // 8, channels)]
+        wide = channels // 2 if pooled else channels
+        made = [nn.Conv2d(channels, width, 1, bias=False) for width in (channels // 8, channels // 8, wide)]
         self.f, self.g, self.h = (normed(layer, spectral) for layer in made)
+        self.output = normed(nn.Conv2d(wide, channels, 1, bias=False), spectral) if pooled else nn.Identity()
+        self.pool = nn.MaxPool2d(2) if pooled else nn.Identity()
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        keys, queries, values = (layer(x).flatten(2) for layer in (self.f, self.g, self.h))
+        keys, values = (self.pool(layer(x)).flatten(2) for layer in (self.f, self.h))
+        queries = self.g(x).flatten(2)
         weights = torch.softmax(torch.bmm(queries.transpose(1, 2), keys), dim=2)
-        return x + self.gamma * torch.bmm(values, weights.transpose(1, 2)).view_as(x)
+        o = torch.bmm(values, weights.transpose(1, 2)).unflatten(2, x.shape[2:])
+        return x + self.gamma * self.output(o)
 
 
 class UpBlock(nn.Module):
     """Norm, ReLU, doubling, 3 x 3, norm, ReLU, 3 x 3; plus 1 x 1, doubling, which comes last as it is cheaper so."""
 
-    def __init__(self, channels: int, features: int, classes: int, spectral: bool):
+    def __init__(self, channels: int, features: int, classes: int, spectral: bool, idle_biases: bool = False):
         super().__init__()
         norm = lambda width: ClassNorm(width, classes, spectral) if classes else nn.BatchNorm2d(width)  # noqa: E731
         self.first = norm(channels)
-        self.wide = normed(nn.Conv2d(channels, features, 3, padding=1, bias=False), spectral)
+        self.wide = normed(nn.Conv2d(channels, features, 3, padding=1, bias=idle_biases), spectral)
         self.second = norm(features)
         self.last = normed(nn.Conv2d(features, features, 3, padding=1), spectral)
         self.short = normed(nn.Conv2d(channels, features, 1), spectral)
@@ -152,9 +157,9 @@ class UpBlock(nn.Module):
 class DownBlock(nn.Module):
     """ReLU, 3 x 3, ReLU, 3 x 3, halving; plus halving, 1 x 1. In the first block the image meets no ReLU."""
 
-    def __init__(self, channels: int, features: int, down: bool, first: bool, spectral: bool):
+    def __init__(self, channels: int, features: int, down: bool, first: bool, spectral: bool, hidden: int = 0):
         super().__init__()
-        hidden = features if first else channels
+        hidden = hidden or (features if first else channels)
         self.wide = normed(nn.Conv2d(channels, hidden, 3, padding=1), spectral)
         self.last = normed(nn.Conv2d(hidden, features, 3, padding=1), spectral)
         learned = down or channels != features

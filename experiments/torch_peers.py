@@ -7,6 +7,7 @@ PyTorch offers by a flag: the fused Adam, and images in the channels-last format
 
 import numpy as np
 import torch
+import torch_biggan
 import torch_networks
 from torch import nn
 from torch.nn import functional
@@ -160,6 +161,8 @@ def networks(config: gan.Config, spec) -> dict[str, nn.Module]:
             "generator": generator,
             "discriminator": torch_networks.dcgan_discriminator(shape, width, norm),
         }
+    if config.network == "biggan":
+        return torch_biggan.networks(config, spec)
     if config.network != "resnet" or (config.condition, config.condition_place) not in CONDITIONS:
         raise SystemExit(f"throughput: PyTorch has no peer of {name_of(config)} with these options")
     attention = shape[0] // 2 if config.attention == -1 else config.attention
