@@ -129,16 +129,26 @@ def in_turns(contenders: dict[str, Callable[[], None]], turns: int) -> tuple[Tim
     return times, worked
 
 
+def put_together(case: Case) -> tuple[Experiment, ArraySource]:
+    """What is trained, and on which images."""
+    source, training = images(case), TrainingConfig(rounds_per_dispatch=case.rounds)
+    config = RunConfig(case.model, steps=10**9, batch_size=case.batch_size, seed=SEED, devices=1, training=training)
+    return assemble(config, source.spec), source
+
+
 def measure(case: Case, turns: int) -> dict[str, Any]:
     """Images a second of the whole step, seconds of the first call, and milliseconds of each move alone."""
     import torch_checks
+
+    experiment, source = put_together(case)
+    return race(case, experiment, source, torch_checks.checked_peers(experiment, source.arrays), turns)
+
+
+def race(case: Case, experiment: Experiment, source: ArraySource, theirs: dict[str, Any], turns: int) -> dict[str, Any]:
+    """The same for given peers."""
     import torch_peers
 
-    source, training = images(case), TrainingConfig(rounds_per_dispatch=case.rounds)
-    config = RunConfig(case.model, steps=10**9, batch_size=case.batch_size, seed=SEED, devices=1, training=training)
-    experiment = assemble(config, source.spec)
-    ours, theirs = library(experiment, source), torch_checks.checked_peers(experiment, source.arrays)
-    count = case.dispatches * case.rounds
+    ours, count = library(experiment, source), case.dispatches * case.rounds
 
     def torch_turn(peer: Any, number: int = count) -> None:
         for _ in range(number):

@@ -13,8 +13,9 @@ from vaegan_jax.networks.biggan import Plan, plan
 class Generator(nn.Module):
     """z (n, d), classes (n, k), one-hot -> images (n, c, h, w) before tanh."""
 
-    def __init__(self, shape, width: int, latent_size: int, shared_size: int, classes: int, built: Plan, attention: int):
+    def __init__(self, shape, width: int, sizes: tuple[int, int], classes: int, built: Plan, attention: int):
         super().__init__()
+        latent_size, shared_size = sizes
         self.piece = latent_size // len(built.up)
         channels, blocks = built.up[0] * width, []
         self.shared = nn.Linear(classes, shared_size, bias=False)
@@ -59,8 +60,8 @@ def networks(config: Any, spec: Any) -> dict[str, nn.Module]:
     """The generator and the discriminator of a `models.biggan.Config` for data of a `DataSpec`."""
     shape, built = spec.image_shape, plan(spec.image_shape)
     attention, classes = built.attention(config.attention), spec.classes
-    sizes = config.width, config.latent_size, config.shared_size
+    sizes = config.latent_size, config.shared_size
     return {
-        "generator": Generator(shape, *sizes, classes, built, attention),
+        "generator": Generator(shape, config.width, sizes, classes, built, attention),
         "discriminator": Discriminator(shape, config.width, classes, built, attention),
     }

@@ -26,13 +26,14 @@ class Spectral(nn.Module):
         self.register_buffer("u", functional.normalize(torch.randn(len(weight)), dim=0))
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        matrix = weight.flatten(1)
-        with torch.no_grad():
-            v = functional.normalize(torch.mv(matrix.t(), self.u), dim=0)
-            u = functional.normalize(torch.mv(matrix, v), dim=0)
-        if torch.is_grad_enabled() and weight.requires_grad:
-            self.u.copy_(u)
-        return weight / torch.dot(u, torch.mv(matrix, v))
+        with torch.autocast(weight.device.type, enabled=False):
+            matrix = weight.flatten(1)
+            with torch.no_grad():
+                v = functional.normalize(torch.mv(matrix.t(), self.u), dim=0)
+                u = functional.normalize(torch.mv(matrix, v), dim=0)
+            if torch.is_grad_enabled() and weight.requires_grad:
+                self.u.copy_(u)
+            return weight / torch.dot(u, torch.mv(matrix, v))
 
 
 def normed(layer: nn.Module, spectral: bool) -> nn.Module:
@@ -246,7 +247,7 @@ def load(module: nn.Module, params: dict, vectors: dict, taken: Counter | None =
             _copy(child, params[name], vectors.get(name, {}))
         else:
             load(child, params[name], vectors.get(name, {}))
-    if "gamma" in params:
+    if isinstance(module, SelfAttention):
         module.gamma.copy_(torch.tensor(np.asarray(params["gamma"])))
 
 

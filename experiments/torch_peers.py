@@ -2,7 +2,7 @@
 
 They are written as PyTorch's own examples are, and have the library's losses, Adam and order of play on the networks of
 `torch_networks.py`, so that both do the same work; `torch_checks.py` stops where results differ. `tuned` turns on what
-PyTorch offers by a flag: the fused Adam, and images in the channels-last format.
+PyTorch offers by a flag: the fused Adam, and images in the channels-last format. A precision of bfloat16 is autocast.
 """
 
 import numpy as np
@@ -99,6 +99,7 @@ class GAN(Peer):
     def __init__(self, experiment: Experiment, arrays: dict[str, np.ndarray], tuned: bool):
         super().__init__(experiment, arrays, tuned)
         self.config = config = experiment.config.model
+        self.half = config.precision == "bfloat16"
         self.networks = nn.ModuleDict(networks(config, experiment.spec)).to(DEVICE).to(memory_format=self.layout)
         self.optimizers = {
             name: self.adam(network, getattr(config, f"{name}_optimizer")) for name, network in self.networks.items()
@@ -138,7 +139,7 @@ class GAN(Peer):
     def move(self, player: str) -> torch.Tensor:
         images, labels = self.batch()
         z = torch.randn(self.batch_size, self.config.latent_size, device=DEVICE)
-        with parametrize.cached():
+        with parametrize.cached(), torch.autocast(DEVICE, torch.bfloat16, enabled=self.half):
             if player == "discriminator":
                 loss = self.discriminator(images, labels, z, torch.rand(self.batch_size, device=DEVICE))
             else:

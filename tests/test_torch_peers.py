@@ -12,7 +12,11 @@ from vaegan_jax.training.config import RunConfig
 from vaegan_jax.training.experiment import assemble
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_quickly")]
-MODELS = {"wgan-gp": CONFIGS["wgan-gp"](width=2), "sagan": CONFIGS["sagan"](width=4)}
+MODELS = {
+    "wgan-gp": CONFIGS["wgan-gp"](width=2),
+    "sagan": CONFIGS["sagan"](width=4),
+    "biggan": CONFIGS["biggan"](width=8, latent_size=6, shared_size=4, attention=8),
+}
 
 
 @pytest.fixture
@@ -23,7 +27,7 @@ def checks(monkeypatch):
     import torch_checks
 
     yield torch_checks
-    for name in {"torch_checks", "torch_networks", "torch_peers"} & (set(sys.modules) - before):
+    for name in {"torch_biggan", "torch_checks", "torch_networks", "torch_peers"} & (set(sys.modules) - before):
         del sys.modules[name]
 
 
