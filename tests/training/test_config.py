@@ -17,7 +17,7 @@ from vaegan_jax.training.config import RunConfig, TrainingConfig, from_json, to_
 def changed(config):
     """The dataclass with every field another value than its own, where that is allowed."""
     for field in dataclasses.fields(config):
-        with contextlib.suppress(UserError):
+        with contextlib.suppress(UserError, jaxtyping.TypeCheckError):
             config = dataclasses.replace(config, **{field.name: another(getattr(config, field.name))})
     return config
 
@@ -59,11 +59,12 @@ def test_every_field_of_every_model_is_stored(name):
 
 
 def test_every_field_of_a_run_is_stored():
-    config = changed(RunConfig(batch_size=3, data="/some/where.npz", parallel="pmapped"))
-    default = RunConfig()
+    told = {"data": "/some/where.npz", "initial": "/some/run", "on_collapse": "stop"}
+    config = changed(RunConfig(batch_size=3, parallel="pmapped", **told))
+    default, split = RunConfig(), RunConfig(shard="all")  # which is for sharded alone
     for field in dataclasses.fields(RunConfig):
-        assert getattr(config, field.name) != getattr(default, field.name)
-    assert through_json(config) == config
+        assert getattr(split if field.name == "shard" else config, field.name) != getattr(default, field.name)
+    assert (through_json(config), through_json(split)) == (config, split)
 
 
 def test_numbers_keep_every_bit():
@@ -159,6 +160,7 @@ def test_a_run_out_of_range_is_refused(fields, told):
         {"sample_count": 0},
         {"checkpoint_interval_steps": -1},
         {"keep_checkpoints": 0},
+        {"readers": 0},
     ],
     ids=str,
 )

@@ -36,6 +36,7 @@ def assert_goes_on_exactly(run, data):
     assert_same(run, whole)
 
 
+@pytest.mark.slow
 def test_one_writes_while_others_read_until_sigterm_ends_it(process, data, tmp_path):
     run = tmp_path / "run"
     train = process("train", *LONG, *OFTEN, "--data", data, "--run", run)

@@ -86,8 +86,16 @@ def compare(model, side, how, devices, length, tolerance, micro_batches=1):
     assert min(moved) > 1e-6  # every leaf of every network was trained
 
 
-@pytest.mark.parametrize(("how", "devices"), [("sharded", 4), ("pmapped", 4)])
-@pytest.mark.parametrize("name", SMALL)
+FOUR = [
+    *(pytest.param(*case, 4, id="-".join(case)) for case in (("gan", "sharded"), ("vae", "pmapped"))),
+    *(
+        pytest.param(*case, 4, id="-".join(case), marks=pytest.mark.slow)
+        for case in (("gan", "pmapped"), ("vae", "sharded"))
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "how", "devices"), FOUR)
 def test_twenty_rounds_in_float64_follow_the_trajectory_of_one_device(name, how, devices):
     with jax.enable_x64(True):
         compare(*SMALL[name], how, devices, length=20, tolerance=1e-9)
@@ -128,7 +136,7 @@ def test_in_float32_the_first_round_agrees(name, how):
         np.testing.assert_allclose(metrics[title], others[title], rtol=1e-5, err_msg=title)
 
 
-@pytest.mark.parametrize("how", LIFTS)
+@pytest.mark.parametrize("how", [pytest.param("sharded", marks=pytest.mark.slow), "pmapped"])
 @pytest.mark.parametrize(
     "direction",
     [pytest.param(consensus(0.3), marks=pytest.mark.slow), symplectic(0.7, align=True)],

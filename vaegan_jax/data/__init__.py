@@ -100,6 +100,10 @@ DATASETS: dict[str, Card] = {
 }
 
 
+UNKNOWN = "unknown"
+"""What stands for the data that imported weights were trained on."""
+
+
 def load(name: str, split: str, size: int = 0) -> Source:
     """Returns one split, "train" or "test", of a data set.
 
@@ -129,7 +133,12 @@ def load(name: str, split: str, size: int = 0) -> Source:
 
 
 def located(name: str) -> str:
-    """The name of a data set, or the absolute path where it is one of a file or folder, good from any folder."""
+    """The name of a data set, or the absolute path where it is one of a file or folder, good from any folder.
+
+    UserError for the data of imported weights.
+    """
+    if name == UNKNOWN:
+        raise UserError("the data that imported weights were trained on are not known here: name data with --data NAME")
     path = Path(name).expanduser()
     return str(path.absolute()) if name.endswith(".npz") or name.startswith(("/", ".", "~")) else name
 

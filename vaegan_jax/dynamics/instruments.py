@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial
-from jaxtyping import Array, ArrayLike, Bool, Float, Key
+from jaxtyping import Array, ArrayLike, Bool, Float, Key, Shaped
 
 from vaegan_jax import games
 from vaegan_jax.data.batches import batch as batch_of
@@ -184,9 +184,14 @@ def singular_values(params: Params) -> dict[str, Float[np.ndarray, " s"]]:
     for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
         name, kernel = jax.tree_util.keystr(path, simple=True, separator="."), np.asarray(leaf, np.float64)
         if kernel.ndim > 1:
-            kernel = kernel.swapaxes(-1, -2) if "TransposedConvolution" in name else kernel
-            found[name] = np.linalg.svd(kernel.reshape(-1, kernel.shape[-1]), compute_uv=False)
+            found[name] = np.linalg.svd(as_matrix(name, kernel), compute_uv=False)
     return found
+
+
+def as_matrix(name: str, kernel: Shaped[ArrayLike, "*inputs out"]) -> Shaped[ArrayLike, "m n"]:
+    """A kernel as the matrix whose singular values `singular_values` tells, by the name of its layer."""
+    kernel = kernel.swapaxes(-1, -2) if "TransposedConvolution" in name else kernel
+    return kernel.reshape(-1, kernel.shape[-1])
 
 
 @functools.lru_cache(maxsize=8)

@@ -171,7 +171,7 @@ def plain(score: Score) -> dict[str, Any]:
 
 
 def kept(folder: Path) -> list[Score]:
-    """The scores of a run, the newest of each kind and round; a last line that a kill tore is left out.
+    """The scores of a run, the newest of each kind, round and truncation; a last line that a kill tore is left out.
 
     Raises UserError where the file cannot be read, or another line is damaged.
     """
@@ -191,6 +191,7 @@ def kept(folder: Path) -> list[Score]:
             if number < len(lines):
                 raise UserError(f"{path}, line {number}, is damaged: mend it or move the file away") from error
             continue
-        same = (score.name, dataclasses.asdict(score.protocol), score.sampling.step, score.sampling.seed)
+        drawn = (score.sampling.step, score.sampling.seed, score.sampling.truncation)
+        same = (score.name, dataclasses.asdict(score.protocol), *drawn)
         newest[json.dumps(same, sort_keys=True)] = score
     return list(newest.values())

@@ -85,7 +85,8 @@ def _columns(name: str, scores: dict[Path, list[Score]]) -> tuple[list[Column], 
     columns, unranked = [], []
     for score in (score for each in having.values() for score in each):
         if all(unlike(score, column.example) for column in columns):
-            columns.append(Column(name, score.better, score))
+            cut = score.sampling.truncation
+            columns.append(Column(name if cut == "none" else f"{name}, truncation {cut}", score.better, score))
     shared = [column for column in columns if len(having) == 1 or len(_like(column, having)) > 1]
     for run, each in having.items():
         if not any(run in _like(column, having) for column in shared):
@@ -121,7 +122,8 @@ def _groups(scores: dict[Path, list[Score]]) -> dict[str, list[Path]]:
 def _cell(column: Column, runs: list[list[Score]]) -> Cell | None:
     final, best = [], []
     for scores in runs:
-        like = [score for score in scores if score.name == column.name and not unlike(score, column.example)]
+        name = column.example.name
+        like = [score for score in scores if score.name == name and not unlike(score, column.example)]
         if not like:
             continue
         final.append(max(like, key=lambda score: score.sampling.step).value)

@@ -1,7 +1,9 @@
 """What an evaluation can be told, as one frozen dataclass; light, because a run's configuration holds one."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from vaegan_jax.errors import check, check_fields, unknown
 
@@ -64,6 +66,8 @@ class Evaluation:
     """Pixels whose likelihood is measured: gray as they are, or drawn as black or white with their gray as chance."""
     dequantization: Literal["none", "uniform"] = "none"
     """Noise that makes a density of pixels bound the probability of their 256 levels; adds bits per dimension."""
+    truncation: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
+    """Draws each entry of a sample's z again that is beyond this (Brock et al. 2018); by default none."""
     seed: int = 0
     """Seed of the latents, and of whatever is random in a metric."""
 
@@ -80,6 +84,9 @@ class Evaluation:
         binary, noisy = self.binarization != "none", self.dequantization != "none"
         check(not (binary and noisy), "binary pixels are not dequantized: choose binarization or dequantization")
         check(self.real_count >= 0, f"real-count must be 0 (as many as samples) or more, not {self.real_count}")
+        cut = self.truncation
+        number = cut is None or isinstance(cut, int | float) and 0 < cut < float("inf")
+        check(number and cut is not True, f"truncation must be above 0 and finite, not {cut}")
         check(0 <= self.seed < 2**32, f"seed must be in 0 .. 2^32 - 1, not {self.seed}")
 
     @property

@@ -101,7 +101,7 @@ def _path_length(view: View) -> list[Reading]:
     found = path_length.path_length(
         lambda z: model.generate(config, spec, params, stats, z),
         lambda a, b: lpips.distance(arrays, a, b, network),
-        model.prior(config),
+        view.subject.prior or model.prior(config),
         view.key(PATHS),
         min(PATH_COUNT, view.how.count),
     )
@@ -115,8 +115,9 @@ def _path_length(view: View) -> list[Reading]:
 def _conditioning(view: View) -> list[Reading]:
     model, config, spec = view.subject.experiment.model, view.subject.experiment.config.model, _spec(view.subject)
     keys = jax.random.split(view.key(LATENTS), CONDITIONED)
+    z = (view.subject.prior or model.prior(config))(keys)
     found = conditioning.conditioning(
-        lambda z: model.generate(config, spec, view.subject.params, view.subject.stats, z), model.prior(config)(keys)
+        lambda z: model.generate(config, spec, view.subject.params, view.subject.stats, z), z
     )
     notes = {"spread": "between latents"}
     counts = {"real_count": 0, "sample_count": CONDITIONED}

@@ -59,6 +59,21 @@ def read_arrays(content: bytes, name: str) -> dict[str, np.ndarray]:
     return arrays
 
 
+def read_plain(content: bytes, name: str) -> dict[str, Any]:
+    """The numbers, texts and dictionaries of them that a pickled dictionary holds; of all else, empty stand-ins.
+
+    For settings that are stored beside weights, among objects of which nothing is read and nothing run. Raises
+    UserError where it is no such file, or is damaged.
+    """
+    try:
+        found = _read(content, name, lenient=True)
+    except BROKEN as error:
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{name} is not a file of settings, or is damaged or cut short ({said:.80})") from None
+    check(isinstance(found, dict), f"{name} holds no settings by name")
+    return found
+
+
 def read_file(path: Path) -> dict[str, np.ndarray]:
     """The same for a file. Raises UserError, too, where it cannot be read."""
     try:
@@ -183,18 +198,47 @@ ALLOWED = {
 """All that a pickle may name, and what it gets for it."""
 
 
-class _Unpickler(pickle.Unpickler):
-    """An unpickler that finds nothing but what is allowed, and knows PyTorch's storages."""
+class _Inert:
+    """In place of an object of which nothing is read: takes whatever it is given, and keeps none of it."""
 
-    def __init__(self, file: io.BytesIO, name: str):
+    def __new__(cls, *arguments: Any, **settings: Any):
+        return object.__new__(cls)
+
+    def __init__(self, *arguments: Any, **settings: Any):
+        pass
+
+    def __call__(self, *arguments: Any, **settings: Any) -> "_Inert":
+        return self
+
+    def __setstate__(self, state: Any):
+        pass
+
+    def __setitem__(self, key: Any, value: Any):
+        pass
+
+    def extend(self, items: Any):
+        pass
+
+    append = add = extend
+
+
+class _Unpickler(pickle.Unpickler):
+    """An unpickler that finds nothing but what is allowed, and knows PyTorch's storages.
+
+    Where it is `lenient`, all else is not refused but has a stand-in, which is not run either.
+    """
+
+    def __init__(self, file: io.BytesIO, name: str, lenient: bool = False):
         super().__init__(file, encoding="latin1")
-        self.name, self.storages = name, {}
+        self.name, self.lenient, self.storages = name, lenient, {}
 
     def find_class(self, module: str, name: str) -> Any:
         module = module.replace("numpy.core", "numpy._core")
         if module == "torch" and name in STORAGES:
             return STORAGES[name]
         if f"{module}.{name}" not in ALLOWED:
+            if self.lenient:
+                return type("_Inert", (_Inert,), {})  # of its own, as a pickle can set attributes of what it names
             raise UserError(f"{self.name} names {module}.{name:.60}, which no file of weights needs; it was not run")
         made = ALLOWED[f"{module}.{name}"]
         # A function of its own for each: a pickle can set attributes of what it names, and so change our classes.
@@ -207,16 +251,16 @@ class _Unpickler(pickle.Unpickler):
         return self.storages.setdefault(str(key), _Storage(kind, count))
 
 
-def _read(content: bytes, name: str) -> Any:
+def _read(content: bytes, name: str, lenient: bool = False) -> Any:
     if content.startswith(b"PK\x03\x04"):
-        return _read_zip(content, name)
-    unpickler = _Unpickler(file := io.BytesIO(content), name)
+        return _read_zip(content, name, lenient)
+    unpickler = _Unpickler(file := io.BytesIO(content), name, lenient)
     first = unpickler.load()
     if first != MAGIC:
         return first
     if _Unpickler(file, name).load() != PROTOCOL or not _Unpickler(file, name).load().get("little_endian"):
         raise ValueError("an unknown version of PyTorch's format")
-    unpickler = _Unpickler(file, name)
+    unpickler = _Unpickler(file, name, lenient)
     found = unpickler.load()
     for key in _Unpickler(file, name).load():
         storage, (count,) = unpickler.storages[key], struct.unpack("<q", file.read(8))
@@ -226,14 +270,14 @@ def _read(content: bytes, name: str) -> Any:
     return found
 
 
-def _read_zip(content: bytes, name: str) -> Any:
+def _read_zip(content: bytes, name: str, lenient: bool) -> Any:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = [member for member in archive.namelist() if member.endswith("/data.pkl")]
         check(len(members) == 1, f"{name} is a zip archive, but not one of PyTorch's: it has no data.pkl")
         folder = members[0].removesuffix("data.pkl")
         if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
             raise ValueError("written by a big-endian machine")
-        unpickler = _Unpickler(io.BytesIO(archive.read(members[0])), name)
+        unpickler = _Unpickler(io.BytesIO(archive.read(members[0])), name, lenient)
         found = unpickler.load()
         for key, storage in unpickler.storages.items():
             storage.fill(archive.read(f"{folder}data/{key}"))

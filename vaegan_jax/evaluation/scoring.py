@@ -5,6 +5,7 @@ them, and the real images, through the network once; each metric of `metrics.MET
 reading gets a card, and a run keeps them.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ from vaegan_jax.evaluation.progress import Steps
 from vaegan_jax.evaluation.searching import whole
 from vaegan_jax.evaluation.view import Data, Metric, Reading, Subject, View
 from vaegan_jax.games import State
-from vaegan_jax.models import name_of
+from vaegan_jax.models import name_of, truncating
 from vaegan_jax.training.experiment import Experiment, generated, weights_for_sampling
 from vaegan_jax.training.feeding import fingerprint
 from vaegan_jax.training.reading import read
@@ -60,27 +61,52 @@ def evaluate_run(run: Path | str, how: Evaluation, data: str | None = None) -> l
     """
     folder = Path(run)
     experiment, state, step = read(folder)
-    name, size = located(data or experiment.config.data), experiment.config.image_size
-    train, test = (load(name, split, size) for split in ("train", "test"))
     with Steps() as tell:
-        ready = prepared(experiment, Data(train, test, experiment.spec.image_shape), how, tell)
+        ready = prepared(experiment, _data(experiment, data), how, tell)
         return evaluate(folder, experiment, state, step, ready)
 
 
 def evaluate(folder: Path, experiment: Experiment, state: State, step: int, ready: Ready) -> list[Score]:
     """Scores a state of a run, after `step` rounds, and keeps the scores, and what pictures they come with."""
-    params, stats, weights = weights_for_sampling(experiment, state)
+    cut, config = ready.how.truncation, experiment.config.model
+    params, stats, weights = weights_for_sampling(experiment, state, cut)
 
     def batches(count: int) -> Iterator[tuple[np.ndarray, None]]:
-        for images in generated(experiment, params, stats, count, ready.how.seed):
+        for images in generated(experiment, params, stats, count, ready.how.seed, truncation=cut):
             check(bool(np.isfinite(images).all()), f"samples of {folder} are not finite: the model has diverged")
             yield quantized(images), None
 
     seen = step * experiment.images_per_round
-    sampling = Sampling(name_of(experiment.config.model), step, seen, weights, seed=ready.how.seed)
-    scores, pictures = measure(Subject(sampling, batches, experiment, params, stats), ready)
-    _keep(folder, scores, pictures, f"-{step:08d}")
+    sampling = Sampling(name_of(config), step, seen, weights, truncating.told(config, cut), seed=ready.how.seed)
+    prior = truncating.truncated_prior(config, cut) if cut else None
+    scores, pictures = measure(Subject(sampling, batches, experiment, params, stats, prior), ready)
+    _keep(folder, scores, pictures, f"-{step:08d}" + (f"-truncated-{cut:g}" if cut else ""))
     return scores
+
+
+def evaluate_truncations(
+    run: Path | str, truncations: Sequence[float | None], how: Evaluation, data: str | None = None
+) -> dict[float | None, list[Score]]:
+    """The curve of fidelity against variety: scores of a run's newest good state at each truncation (None: whole p(z)).
+
+    Nothing is trained for it but, once, the classifier whose features are compared. Scores are kept in the run's folder
+    as those of `evaluate_run`, and raise what it raises.
+    """
+    folder = Path(run)
+    experiment, state, step = read(folder)
+    for cut in truncations:  # what cannot be truncated so is refused before anything is measured
+        if cut is not None:
+            truncating.truncated_prior(experiment.config.model, cut)
+    with Steps() as tell:
+        ready = prepared(experiment, _data(experiment, data), how, tell)
+        cuts = {cut: ready._replace(how=dataclasses.replace(how, truncation=cut)) for cut in truncations}
+        return {cut: evaluate(folder, experiment, state, step, each) for cut, each in cuts.items()}
+
+
+def _data(experiment: Experiment, data: str | None) -> Data:
+    name, size = located(data or experiment.config.data), experiment.config.image_size
+    train, test = (load(name, split, size) for split in ("train", "test"))
+    return Data(train, test, experiment.spec.image_shape)
 
 
 def evaluate_samples(path: Path, data: str, how: Evaluation, output: Path | None = None) -> list[Score]:
@@ -90,6 +116,7 @@ def evaluate_samples(path: Path, data: str, how: Evaluation, output: Path | None
 
     Raises UserError for files that hold none, or others than uint8 or [-1, 1] images of the data's shape.
     """
+    check(how.truncation is None, "samples in a file are as they are: truncation is for a run")
     train, test = (load(located(data), split) for split in ("train", "test"))
     shape = train.spec.image_shape
     source = read_samples(path, shape, train.spec.classes)
@@ -118,6 +145,8 @@ def prepared(
 
     Raises UserError for a metric that the model, or the samples, or the data cannot bear, and for missing weights.
     """
+    if experiment and how.truncation:
+        truncating.truncated_prior(experiment.config.model, how.truncation)
     asked = {name: METRICS[name] for name in how.names or defaults(experiment)}
     for name, metric in asked.items():
         reason = metric.refuse(experiment, data.train, labeled)

@@ -13,6 +13,7 @@ from vaegan_jax.evaluation.evidence import Evidence
 from vaegan_jax.evaluation.features.extractor import Extractor
 from vaegan_jax.evaluation.searching import Whole
 from vaegan_jax.games import Params, Stats
+from vaegan_jax.latents import Prior
 from vaegan_jax.training.experiment import Experiment
 
 
@@ -26,6 +27,8 @@ class Subject(NamedTuple):
     params: Params | None = None
     """Those that samples are drawn with."""
     stats: Stats | None = None
+    prior: Prior | None = None
+    """What they are drawn from, where it is truncated; None: the model's own."""
     limit: int = 0
     """How many samples there are; 0: as many as one asks for."""
 

@@ -227,7 +227,8 @@ def import_file(file: Path | str, name: str | None = None) -> tuple[str, Path]:
         tensors = inner or tensors
     alike = {own: sum(key.startswith(record.beginning) for key in tensors) for own, record in records.items()}
     likeliest = max(alike, key=alike.get)
-    known = f"{path} holds none of {', '.join(WEIGHTS)}; its first tensor is {min(tensors)}"
+    known = f"{path} holds none of {', '.join(WEIGHTS)} (a generator becomes a run: add --run DIR)"
+    known += f"; its first tensor is {min(tensors)}"
     check(bool(name or alike[likeliest]), known)
     try:
         arrays = _module(records[likeliest]).convert(tensors)

@@ -33,7 +33,8 @@ class Autoencoder(nn.Module):
     @nn.compact
     def __call__(self, images: Float[Array, "n h w c"], condition: None = None, train: bool = False) -> Judgment:
         code = Dense(self.code_size, spectral=self.spectral)(self.encoder(images, train), train)
-        missing = images - jnp.tanh(self.decoder(code, None, train))
+        wide = jnp.promote_types(images.dtype, jnp.float32)
+        missing = images.astype(wide) - jnp.tanh(self.decoder(code, None, train).astype(wide))
         if self.norm == "l1":
             energy = sum_events(jnp.abs(missing)) / missing[0].size
         else:
@@ -47,7 +48,8 @@ def discriminator(config: "Config", spec: DataSpec, code_size: int, norm: str) -
     spectral = config.spectral != "none"
     decoder = gan_networks.generator_module(replace(config, spectral="both") if spectral else config, spec)
     image = jax.ShapeDtypeStruct((1, *spec.image_shape), jnp.result_type(float))
-    return pure(Autoencoder(gan_networks.body(config, spec), code_size, decoder, spectral, norm), image)
+    module = Autoencoder(gan_networks.body(config, spec), code_size, decoder, spectral, norm)
+    return pure(module, image, dtype=gan_networks.DTYPES[config.precision])
 
 
 def on_scores(value: Value) -> Value:

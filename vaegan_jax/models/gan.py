@@ -98,6 +98,12 @@ class Config:
     """How the discriminator steps."""
     generator_optimizer: Optimizer = PAPER_ADAM
     """How the generator steps."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of products and activations in both networks. Parameters, statistics, gains and shifts, spectral norm, softmax,
+    logits, the squares of slopes, losses and averages stay float32."""
+    rematerialize: bool = False
+    """Computes the inner activations of each residual block again in the backward pass instead of keeping them (Chen et
+    al. 2016): less memory, about a third more time; for resnet, biggan and biggan-deep."""
     techniques: Techniques = field(default_factory=Techniques)
     """Tricks of the trade."""
 

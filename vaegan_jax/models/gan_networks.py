@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from vaegan_jax.data.sources import DataSpec
 from vaegan_jax.networks import biggan, biggan_deep, dcgan, heads, mlp, resnet, sndcgan
+from vaegan_jax.networks.binned import binned
 from vaegan_jax.networks.conditions import ConditionChannels
 from vaegan_jax.networks.heads import Codes, Recognition, Score
 from vaegan_jax.networks.network import Network, pure
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 OWN_NORMS = {"dcgan": "batch", "mlp": "none", "resnet": "none", "sndcgan": "none"}
 """Of the discriminators in their papers; the generators' are batch norms, but for the mlp's, which has none."""
+RESIDUAL = ("resnet", "biggan", "biggan-deep")
+"""Networks of blocks, whose inner activations can be computed again."""
+DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
+"""What a precision makes of products and activations; None leaves them as they are, float64 in tests."""
 
 
 class Judgment(NamedTuple):
@@ -65,13 +70,14 @@ def discriminator(config: "Config", spec: DataSpec, recognition: Recognition | N
     head = Score(config.condition == "projection", classes, spectral, config.minibatch, init)
     module = Discriminator(body(config, spec), head, channels, recognition)
     image = jax.ShapeDtypeStruct((1, *spec.image_shape), jnp.result_type(float))
-    return pure(module, image, *_told(config, spec))
+    return pure(module, image, *_told(config, spec), dtype=DTYPES[config.precision])
 
 
 def generator(config: "Config", spec: DataSpec, latent_size: int = 0) -> Network:
     """Latents (n, d) and classes (n, k) or None -> images before tanh. `latent_size`: if not the configured one."""
     latent = jax.ShapeDtypeStruct((1, latent_size or config.latent_size), jnp.result_type(float))
-    made = pure(generator_module(config, spec), latent, *_told(config, spec))
+    made = pure(generator_module(config, spec), latent, *_told(config, spec), dtype=DTYPES[config.precision])
+    made = binned(made, bins) if (bins := getattr(config, "statistics_bins", 0)) else made
     return noisy(made, config.techniques.generator_noise) if config.techniques.generator_noise else made
 
 
@@ -82,13 +88,15 @@ def generator_module(config: "Config", spec: DataSpec) -> nn.Module:
     norm = ("none" if config.network == "mlp" else "batch") if norm == "auto" else norm
     slope, place = config.generator_slope, config.condition_place
     shape, width, attention = spec.image_shape, config.width, _attention(config, spec)
+    again = {"rematerialize": config.rematerialize}
+    shared = (shape, width, getattr(config, "shared_size", 0), config.attention, slope)
     modules = {
         "mlp": lambda: mlp.VectorToImage(config.hidden_sizes, shape, norm, spectral, slope),
         "dcgan": lambda: dcgan.Generator(shape, width, norm, spectral, attention, config.up, slope, place),
         "sndcgan": lambda: sndcgan.Generator(shape, width, norm, spectral, attention, slope, place),
-        "resnet": lambda: resnet.Generator(shape, width, norm, spectral, attention, slope, place),
-        "biggan": lambda: biggan.Generator(shape, width, config.shared_size, config.attention, slope),
-        "biggan-deep": lambda: biggan_deep.Generator(shape, width, config.shared_size, config.attention, slope),
+        "resnet": lambda: resnet.Generator(shape, width, norm, spectral, attention, slope, place, **again),
+        "biggan": lambda: biggan.Generator(*shared, **again, **_published(config)),
+        "biggan-deep": lambda: biggan_deep.Generator(*shared, **again, **_published(config)),
     }
     if config.network != "mlp":
         dcgan.sides(spec.image_shape)
@@ -101,13 +109,14 @@ def body(config: "Config", spec: DataSpec) -> nn.Module:
     norm, spectral = config.discriminator_norm, config.spectral != "none"
     norm = OWN_NORMS[config.network] if norm == "auto" else norm
     norm = "none" if config.discriminator_norm == "auto" and spectral else norm
+    again = {"rematerialize": config.rematerialize}
     modules = {
         "mlp": lambda: mlp.Body(config.hidden_sizes, norm, spectral),
         "dcgan": lambda: dcgan.Body(config.width, norm, spectral, attention, config.down),
         "sndcgan": lambda: sndcgan.Body(config.width, norm, spectral, attention),
-        "resnet": lambda: resnet.Body(config.width, norm, spectral, attention),
-        "biggan": lambda: biggan.Body(config.width, config.attention),
-        "biggan-deep": lambda: biggan_deep.Body(config.width, config.attention),
+        "resnet": lambda: resnet.Body(config.width, norm, spectral, attention, **again),
+        "biggan": lambda: biggan.Body(config.width, config.attention, **again),
+        "biggan-deep": lambda: biggan_deep.Body(config.width, config.attention, **again),
     }
     return modules[config.network]()
 
@@ -116,12 +125,20 @@ def _told(config: "Config", spec: DataSpec) -> tuple[jax.ShapeDtypeStruct, ...]:
     return (jax.ShapeDtypeStruct((1, spec.classes), jnp.result_type(float)),) if config.condition != "none" else ()
 
 
+def _published(config: "Config") -> dict[str, float | int]:
+    """What BigGAN's published weights differ in."""
+    return {"epsilon": config.norm_epsilon, "filters": config.image_filters}
+
+
 def _attention(config: "Config", spec: DataSpec) -> int:
     return spec.image_shape[0] // 2 if config.attention == -1 else config.attention
 
 
 def _check(config: "Config") -> None:
     """What a network does not have, by the names of the flags."""
+    if config.rematerialize and config.network not in RESIDUAL:
+        told = f"rematerialize is for the blocks of {', '.join(RESIDUAL)}, and the {config.network} network has none"
+        raise ValueError(f"{told}: leave it, or use micro-batches")
     if config.network == "mlp":
         if config.attention:
             raise ValueError("attention is for maps, and the mlp network has none: choose attention 0, or dcgan")

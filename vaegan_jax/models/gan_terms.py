@@ -1,11 +1,15 @@
 """What the players of the GAN family pay and what is told of them, as a configuration asks for it."""
 
+import typing
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 import jax
+import jax.numpy as jnp
 
+from vaegan_jax.games import device_mean
 from vaegan_jax.losses import adversarial, auxiliary, penalties, relativistic
+from vaegan_jax.losses.reductions import sum_events
 from vaegan_jax.models import adversarial_game
 from vaegan_jax.models.adversarial_game import Seen, Table, Term, more
 
@@ -20,6 +24,8 @@ LOGISTIC = ("non-saturating", "minimax")
 """Values whose scores are logits."""
 SIGNED = (*LOGISTIC, "hinge")
 """Values whose scores are above 0 where an image is taken for real."""
+LEARNT = 0.01
+"""A loss of the discriminator below which an image teaches it nothing: of a logit, it is surer than 99 %."""
 
 
 def value(config: "Config") -> adversarial.Value:
@@ -49,13 +55,31 @@ def terms(config: "Config", value: Callable[[Table], adversarial.Value]) -> dict
 
 
 def told(config: "Config") -> dict[str, dict[str, Term]]:
-    """Mean scores, as metrics of the discriminator: of logits the probabilities D(x)."""
+    """Metrics of the discriminator: mean scores, of logits the probabilities D(x), and how far it has won.
+
+    `settled` is the share of images, real or generated, whichever is less, on which its loss is below `LEARNT`; for the
+    Wasserstein distance, whose losses have no end, `slope` is the mean of |D(x) - D(G(z))| / |x - G(z)| over pairs.
+    """
     of_logit = jax.nn.sigmoid if config.value in LOGISTIC else lambda score: score
     shown = {
         "real": lambda table: of_logit(table.real.score),
         "fake": lambda table: of_logit(table.fake.score),
     }
+    if config.value == "wasserstein":
+        shown["slope"] = _slope
+    elif config.value in typing.get_args(Value):
+        shown["settled"] = lambda table: _settled(value(config), table)
     return {"discriminator": shown}
+
+
+def _settled(game: adversarial.Value, table: Table) -> jax.Array:
+    losses = game.discriminator(table.real.score, table.fake.score)
+    return jnp.minimum(*device_mean(tuple((loss < LEARNT).mean(dtype=loss.dtype) for loss in losses)))
+
+
+def _slope(table: Table) -> jax.Array:
+    distance = jnp.sqrt(sum_events(jnp.square(table.real.images - table.fake.images)))
+    return jnp.abs(table.real.score - table.fake.score) / jnp.maximum(distance, jnp.finfo(distance.dtype).tiny)
 
 
 def _penalty(config: "Config") -> Term:

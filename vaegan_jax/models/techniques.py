@@ -119,7 +119,7 @@ def parts(techniques: Techniques, batch_size: int) -> dict[str, Part]:
         average = optax.sgd(1 - techniques.lecam_decay)
         made["anchors"] = Part(numbers(real=0.0, fake=0.0), "discriminator", _anchors, average)
     if techniques.adaptive:
-        step = optax.chain(optax.sgd(batch_size / (1000 * ADA_KIMG)), confine(0, 1))
+        step = optax.chain(optax.scale_by_sign(), optax.sgd(batch_size / (1000 * ADA_KIMG)), confine(0, 1))
         made["augmentation"] = Part(numbers(p=0.0), "discriminator", _overfitting(techniques.adaptive), step)
     return made
 
@@ -279,10 +279,12 @@ def _anchors(table: Table) -> jax.Array:
 
 
 def _overfitting(target: float) -> Term:
-    """-p sign(r - target), with r the mean sign of D(real): p rises while D is surer of real images than that."""
+    """-p (r - target), with r the mean sign of D(real): p rises while D is surer of real images than that.
+
+    Of the slope the step takes the sign (`parts`), once it is the mean over the whole batch, devices and micro-batches.
+    """
 
     def term(table: Table) -> jax.Array:
-        surer = jnp.sign(device_mean(jnp.sign(table.real.score).mean()) - target)
-        return -table.params["augmentation"]["p"] * surer
+        return -table.params["augmentation"]["p"] * (jnp.sign(table.real.score).mean() - target)
 
     return term

@@ -148,14 +148,23 @@ def observe(config: Config, spec: DataSpec, params, stats, z, keys) -> jax.Array
     return output + jnp.exp(_log_variance(config, params) / 2) * noise
 
 
-def sample(config: Config, spec: DataSpec, params, stats, keys, train: bool = False) -> tuple[jax.Array, dict]:
-    """Mean images of p(x | z) at z ~ N(0, I), one per key, in [-1, 1]; and the stats, which a VAE leaves alone."""
-    return generate(config, spec, params, stats, prior(config)(keys)), stats
-
-
 def prior(config: Config) -> latents.Prior:
     """p(z): standard normal."""
+    return _standard_normal(config)
+
+
+def _standard_normal(config: Config) -> latents.Prior:
     return latents.normal(config.latent_size)
+
+
+def sample(
+    config: Config, spec: DataSpec, params, stats, keys, train: bool = False, prior: latents.Prior | None = None
+) -> tuple[jax.Array, dict]:
+    """Mean images of p(x | z) at z ~ N(0, I), one per key, in [-1, 1]; and the stats, which a VAE leaves alone.
+
+    `prior` stands in for N(0, I).
+    """
+    return generate(config, spec, params, stats, (prior or _standard_normal(config))(keys)), stats
 
 
 def generate(config: Config, spec: DataSpec, params, stats, z) -> jax.Array:

@@ -43,7 +43,7 @@ class SelfAttention(nn.Module):
         if pooled:
             o = Convolution(channels, 1, 1, False, self.kernel_init, self.spectral, name="output")(o, train)
         gamma = self.param("gamma", nn.initializers.zeros, ())
-        return x + gamma.astype(x.dtype) * o
+        return x + (gamma * o).astype(x.dtype)  # gamma's gradient is a sum over all pixels: not in bfloat16
 
 
 def attend(
@@ -53,7 +53,21 @@ def attend(
 
     The products are not divided by sqrt(d), and neither are they in SAGAN; products and softmax in at least float32.
     """
-    wide = jnp.promote_types(queries.dtype, jnp.float32)
-    products = jnp.einsum("nqd,nkd->nqk", queries, keys, preferred_element_type=wide)
-    weights = jax.nn.softmax(products, axis=-1)
+    weights = jax.nn.softmax(_products(queries, keys), axis=-1)
     return jnp.einsum("nqk,nke->nqe", weights.astype(values.dtype), values)
+
+
+@jax.custom_vjp
+def _products(queries: jax.Array, keys: jax.Array) -> jax.Array:
+    """(n, q, k), in at least float32. Their derivative is of products in the type of the inputs, as elsewhere."""
+    wide = jnp.promote_types(queries.dtype, jnp.float32)
+    return jnp.einsum("nqd,nkd->nqk", queries, keys, preferred_element_type=wide)
+
+
+def _products_backward(saved, slope):
+    queries, keys = saved
+    slope = slope.astype(queries.dtype)
+    return jnp.einsum("nqk,nkd->nqd", slope, keys), jnp.einsum("nqk,nqd->nkd", slope, queries)
+
+
+_products.defvjp(lambda queries, keys: (_products(queries, keys), (queries, keys)), _products_backward)

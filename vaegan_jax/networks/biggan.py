@@ -23,7 +23,7 @@ from vaegan_jax.networks.attention import SelfAttention
 from vaegan_jax.networks.dcgan import check_attention, sides
 from vaegan_jax.networks.layers import Convolution, Dense, activate
 from vaegan_jax.networks.norms import normalize
-from vaegan_jax.networks.residual import DownBlock, UpBlock
+from vaegan_jax.networks.residual import DownBlock, UpBlock, block
 
 ORTHOGONAL = nn.initializers.orthogonal()
 EMBEDDING = nn.initializers.normal(1.0)
@@ -82,6 +82,12 @@ class Generator(nn.Module):
     attention: int = -1
     """Height of the map that self-attention follows; 0: none; -1: the paper's."""
     slope: float = 0.0
+    rematerialize: bool = False
+    """Computes the blocks' inner activations again in the backward pass."""
+    epsilon: float = 1e-5
+    """Of the norms."""
+    filters: int = 0
+    """Of the last convolution, where more than the image's channels, which are the first, count in its norm."""
 
     @nn.compact
     def __call__(
@@ -90,19 +96,21 @@ class Generator(nn.Module):
         built, shared = plan(self.image_shape), embedding(self.shared_size)(condition, train)
         pieces, attention = pieces_of(z, len(built.up)), built.attention(self.attention)
         x = dense_map(pieces[0], built, self.width, train)
-        for relative, piece in zip(built.up[1:], pieces[1:], strict=True):
+        for place, (relative, piece) in enumerate(zip(built.up[1:], pieces[1:], strict=True)):
             told = jnp.concatenate([shared, piece], 1)
-            x = UpBlock(
+            x = block(UpBlock, self.rematerialize)(
                 relative * self.width,
+                name=f"UpBlock_{place}",
                 spectral=True,
                 slope=self.slope,
                 idle_biases=True,
+                epsilon=self.epsilon,
                 kernel_init=ORTHOGONAL,
                 shortcut_init=ORTHOGONAL,
             )(x, train, told)
             if x.shape[1] == attention:
                 x = SelfAttention("biggan", True, ORTHOGONAL)(x, train)
-        return image(x, self.image_shape[-1], self.slope, train)
+        return image(x, self.image_shape[-1], self.slope, train, self.epsilon, self.filters)
 
 
 class Body(nn.Module):
@@ -111,6 +119,8 @@ class Body(nn.Module):
     width: int = 96
     attention: int = -1
     """Height of the map that self-attention follows; 0: none; -1: the paper's."""
+    rematerialize: bool = False
+    """Computes the blocks' inner activations again in the backward pass."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"], train: bool = False) -> Float[Array, "n f"]:
@@ -118,9 +128,10 @@ class Body(nn.Module):
         attention = built.attention(self.attention)
         for place, relative in enumerate((*built.down, *built.level)):
             before, features = x.shape[1], relative * self.width
-            x = DownBlock(
+            x = block(DownBlock, self.rematerialize)(
                 features,
                 place < len(built.down),
+                name=f"DownBlock_{place}",
                 spectral=True,
                 first=place == 0,
                 hidden=features,
@@ -152,9 +163,12 @@ def dense_map(z: Float[Array, "n d"], built: Plan, width: int, train: bool) -> F
     return x.reshape((len(z), height, breadth, channels))
 
 
-def image(x: Float[Array, "n h w c"], channels: int, slope: float, train: bool) -> Float[Array, "n h w e"]:
-    """Norm, the same for every class, ReLU and a convolution, of the module that calls."""
-    return Convolution(channels, 3, 1, True, ORTHOGONAL, True)(activate(normalize("batch", x, train), slope), train)
+def image(
+    x: Float[Array, "n h w c"], channels: int, slope: float, train: bool, epsilon: float = 1e-5, filters: int = 0
+) -> Float[Array, "n h w e"]:
+    """Norm, the same for every class, ReLU and a convolution, of the module that calls; the first of its `filters`."""
+    y = activate(normalize("batch", x, train, epsilon=epsilon), slope)
+    return Convolution(max(filters, channels), 3, 1, True, ORTHOGONAL, True)(y, train)[..., :channels]
 
 
 def summed(x: Float[Array, "n h w c"]) -> Float[Array, "n c"]:

@@ -7,7 +7,7 @@ The discriminator begins with a convolution of the image.
 
 | pixels | discriminator, from the first convolution |
 |---|---|
-| 32 | 4; down 4, 4; 4, 4 |
+| 32 | 4; down 4, 4; 4 |
 | 64 | 1; down 2, 4, 8, 16 |
 | 128 | 1; down 2, 4, 8, 16, 16 |
 | 256 | 1; down 2, 4, 8, 8, 16, 16 |
@@ -23,6 +23,7 @@ from vaegan_jax.networks.biggan import ORTHOGONAL, dense_map, embedding, image, 
 from vaegan_jax.networks.layers import Convolution, activate
 from vaegan_jax.networks.norms import normalize
 from vaegan_jax.networks.resampling import average_pool, nearest
+from vaegan_jax.networks.residual import block
 
 BOTTLENECK = 4
 """What the channels of a block are divided by, between its 1 x 1 convolutions."""
@@ -41,6 +42,7 @@ class UpBlock(nn.Module):
     features: int
     up: bool
     slope: float = 0.0
+    epsilon: float = 1e-5
 
     @nn.compact
     def __call__(
@@ -49,7 +51,7 @@ class UpBlock(nn.Module):
         hidden, y, resample = x.shape[-1] // BOTTLENECK, x, "up" if self.up else "none"
         shapes = ((hidden, 1, "none"), (hidden, 3, resample), (hidden, 3, "none"), (self.features, 1, "none"))
         for features, size, resample in shapes:
-            y = activate(normalize("batch", y, train, condition, spectral=True), self.slope)
+            y = activate(normalize("batch", y, train, condition, spectral=True, epsilon=self.epsilon), self.slope)
             y = _convolution(features, size, resample)(y, train)
         short = x[..., : self.features]
         return y + (nearest(short) if self.up else short)
@@ -84,6 +86,12 @@ class Generator(nn.Module):
     attention: int = -1
     """Height of the map that self-attention follows; 0: none; -1: the paper's."""
     slope: float = 0.0
+    rematerialize: bool = False
+    """Computes the blocks' inner activations again in the backward pass."""
+    epsilon: float = 1e-5
+    """Of the norms."""
+    filters: int = 0
+    """Of the last convolution, where more than the image's channels, which are the first, count in its norm."""
 
     @nn.compact
     def __call__(
@@ -93,12 +101,14 @@ class Generator(nn.Module):
         attention = built.attention(self.attention)
         told = jnp.concatenate([z, embedding(self.shared_size)(condition, train)], 1)
         x = dense_map(told, built, self.width, train)
-        for relative in built.up[1:]:
-            x = UpBlock(x.shape[-1], False, self.slope)(x, told, train)
-            x = UpBlock(relative * self.width, True, self.slope)(x, told, train)
+        layer = block(UpBlock, self.rematerialize)
+        for place, relative in enumerate(built.up[1:]):
+            for offset, features in enumerate((x.shape[-1], relative * self.width)):
+                name = f"UpBlock_{2 * place + offset}"
+                x = layer(features, offset == 1, self.slope, self.epsilon, name=name)(x, told, train)
             if x.shape[1] == attention:
                 x = SelfAttention("biggan", True, ORTHOGONAL)(x, train)
-        return image(x, self.image_shape[-1], self.slope, train)
+        return image(x, self.image_shape[-1], self.slope, train, self.epsilon, self.filters)
 
 
 class Body(nn.Module):
@@ -107,17 +117,19 @@ class Body(nn.Module):
     width: int = 128
     attention: int = -1
     """Height of the map that self-attention follows; 0: none; -1: the paper's."""
+    rematerialize: bool = False
+    """Computes the blocks' inner activations again in the backward pass."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"], train: bool = False) -> Float[Array, "n f"]:
         built = plan(x.shape[1:])
         attention, halvings = built.attention(self.attention), len(built.path) - 1
-        first, stages = STAGES.get(halvings, (4, (*built.down, *built.level)))
-        x = _convolution(first * self.width, 3)(x, train)
+        first, stages = STAGES.get(halvings, (4, (*built.down, *built.level[1:])))
+        x, layer = _convolution(first * self.width, 3)(x, train), block(DownBlock, self.rematerialize)
         for place, relative in enumerate(stages):
             halved = place < (halvings if halvings in STAGES else len(built.down))
-            x = DownBlock(relative * self.width, halved)(x, train)
-            x = DownBlock(relative * self.width, False)(x, train)
+            x = layer(relative * self.width, halved, name=f"DownBlock_{2 * place}")(x, train)
+            x = layer(relative * self.width, False, name=f"DownBlock_{2 * place + 1}")(x, train)
             if halved and x.shape[1] == attention:
                 x = SelfAttention("biggan", True, ORTHOGONAL)(x, train)
         return summed(x)

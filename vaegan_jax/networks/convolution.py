@@ -21,8 +21,10 @@ its kernel as (k, k, out, in). The operations follow Dumoulin and Visin, "A guid
 for deep learning", 2016 (arXiv:1603.07285): no kernel is flipped in C.
 """
 
+import contextlib
 import functools
 import math
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -113,9 +115,22 @@ convolve_transposed.defvjp(
 kernel_gradient.defvjp(lambda x, y, *static: (kernel_gradient(x, y, *static), (x, y)), _kernel_gradient_backward)
 
 
+@contextlib.contextmanager
+def traced_for(platform: str) -> Iterator[None]:
+    """Within it, what is traced is what would run on a "cpu", "gpu" or "tpu", whichever of them is here."""
+    _platforms.append(platform)
+    try:
+        yield
+    finally:
+        _platforms.pop()
+
+
+_platforms: list[str] = []
+
+
 def _on_cpu() -> bool:
     """Which formulation to trace. Both are right everywhere; they differ in speed only."""
-    return jax.default_backend() == "cpu"
+    return (_platforms[-1] if _platforms else jax.default_backend()) == "cpu"
 
 
 def _check(size, kernel: int, stride: int, padding: Padding, out) -> None:

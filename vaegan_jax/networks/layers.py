@@ -97,7 +97,8 @@ def _kernel(module: nn.Module, shape: tuple[int, ...], train: bool, transposed: 
 def _shifted(module: nn.Module, y: jax.Array) -> jax.Array:
     if not module.use_bias:
         return y
-    return y + lift(module.param("bias", nn.initializers.zeros, (module.features,)), y.ndim).astype(y.dtype)
+    bias = lift(module.param("bias", nn.initializers.zeros, (module.features,)), y.ndim)
+    return (y + bias).astype(y.dtype)  # a sum over all pixels is its gradient: not in bfloat16
 
 
 def _pointwise(x: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
-from jax.typing import ArrayLike
+import jax.numpy as jnp
+from jax.typing import ArrayLike, DTypeLike
 
 from vaegan_jax.games import Params, Stats
 from vaegan_jax.networks import spectral
@@ -18,8 +19,13 @@ class Network(NamedTuple):
     apply: Callable[..., tuple[Any, Any]]
 
 
-def pure(module: nn.Module, *examples: jax.ShapeDtypeStruct) -> Network:
-    """The pair of a module whose `__call__(*inputs, train)` takes inputs shaped like `examples`."""
+def pure(module: nn.Module, *examples: jax.ShapeDtypeStruct, dtype: DTypeLike | None = None) -> Network:
+    """The pair of a module whose `__call__(*inputs, train)` takes inputs shaped like `examples`.
+
+    `dtype`, bfloat16 for instance, is that of products and activations: what comes in is cast to it at the door, and
+    what goes out to at least float32. So a slope by an image leaves the network as float32, too. Parameters and stats
+    keep their types, and layers take in at least float32 what needs it. By default nothing is cast.
+    """
 
     def init(key: jax.Array) -> tuple[Any, Any]:
         variables = dict(module.lazy_init(key, *examples, train=True))
@@ -27,9 +33,9 @@ def pure(module: nn.Module, *examples: jax.ShapeDtypeStruct) -> Network:
 
     def apply(params: Any, stats: Any, *inputs: ArrayLike | None, train: bool = False) -> tuple[Any, Any]:
         output, changed = module.apply(
-            {"params": params, **stats}, *inputs, train=train, mutable=list(stats) if train else []
+            {"params": params, **stats}, *_cast(inputs, dtype), train=train, mutable=list(stats) if train else []
         )
-        return output, stats | dict(changed)
+        return _cast(output, dtype, at_least=jnp.float32), stats | dict(changed)
 
     return Network(init, apply)
 
@@ -47,3 +53,16 @@ def init_networks(networks: dict[str, Network], key: jax.Array) -> tuple[Params,
     """Parameters and stats of all networks; each has its own key, by its place in the alphabet."""
     made = {name: networks[name].init(jax.random.fold_in(key, place)) for place, name in enumerate(sorted(networks))}
     return {name: params for name, (params, _) in made.items()}, {name: stats for name, (_, stats) in made.items()}
+
+
+def _cast(tree: Any, dtype: DTypeLike | None, at_least: DTypeLike | None = None) -> Any:
+    """The float leaves as `dtype`, or as the wider of their own type and `at_least`; all as they are without dtype."""
+    if dtype is None:
+        return tree
+
+    def cast(leaf):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            return leaf
+        return leaf.astype(dtype if at_least is None else jnp.promote_types(leaf.dtype, at_least))
+
+    return jax.tree.map(cast, tree)

@@ -31,7 +31,8 @@ def noisy(network: Network, deviation: float) -> Network:
             if not isinstance(module, LAYERS) or context.method_name != "__call__" or isinstance(module.parent, NORMS):
                 return call(*arguments, **options)
             if place:
-                x = x + deviation * _like(x, jax.vmap(jax.random.fold_in, (0, None))(keys, place))
+                noise = _like(x, jax.vmap(jax.random.fold_in, (0, None))(keys, place))
+                x = x + (deviation * noise).astype(x.dtype)
             place += 1
             return call(x, *others, **options)
 
@@ -42,7 +43,7 @@ def noisy(network: Network, deviation: float) -> Network:
 
 
 def _like(x: jax.Array, keys: jax.Array) -> jax.Array:
-    """Noise of the shape of x (n, ...) and, example by example, of its root mean square."""
-    axes = tuple(range(1, x.ndim))
-    size = jnp.sqrt(jnp.square(jax.lax.stop_gradient(x)).mean(axes, keepdims=True))
-    return size * jax.vmap(lambda key: jax.random.normal(key, x.shape[1:], x.dtype))(keys)
+    """Noise of the shape of x (n, ...) and, example by example, of its root mean square; in at least float32."""
+    wide = jax.lax.stop_gradient(x).astype(jnp.promote_types(x.dtype, jnp.float32))
+    size = jnp.sqrt(jnp.square(wide).mean(tuple(range(1, x.ndim)), keepdims=True))
+    return size * jax.vmap(lambda key: jax.random.normal(key, x.shape[1:], wide.dtype))(keys)

@@ -107,6 +107,7 @@ def normalize(
     condition: Float[Array, "n e"] | None = None,
     scale_init: Initializer = nn.initializers.ones,
     spectral: bool = False,
+    epsilon: float = 1e-5,
 ) -> Float[Array, "n *b c"]:
     """x through a new norm, of the module that calls. ValueError for a condition of a kind that has no gain to set."""
     if condition is not None and not has_shift(kind):
@@ -116,7 +117,7 @@ def normalize(
     if kind == "pixel":
         return PixelNorm()(x)
     layer = {"batch": BatchNorm, "instance": InstanceNorm, "layer": LayerNorm}[kind]
-    return layer(scale_init=scale_init, spectral=spectral and condition is not None)(x, train, condition)
+    return layer(epsilon, scale_init, spectral and condition is not None)(x, train, condition)
 
 
 def has_shift(kind: Kind) -> bool:

@@ -4,6 +4,8 @@ Images are (n, height, width, channels). Kernels are 3 x 3 on the long way and 1
 to learn: where the block changes channels or pixels.
 """
 
+import inspect
+
 import flax.linen as nn
 from jaxtyping import Array, Float
 
@@ -13,6 +15,16 @@ from vaegan_jax.networks.norms import Kind, has_shift, normalize
 GLOROT = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
 GLOROT_RELU = nn.initializers.variance_scaling(2.0, "fan_avg", "uniform")
 """Miyato et al.'s: weights between rectifiers have twice the variance of those that end at a sum."""
+
+
+def block(kind: type[nn.Module], rematerialize: bool) -> type[nn.Module]:
+    """A kind of block; with `rematerialize` one whose inner activations are not kept for the backward pass.
+
+    There they are computed again from the block's input (Chen et al. 2016, arXiv 1604.06174), collectives of batch
+    norms included; statistics and spectral vectors move once. Blocks then need a `name`, or parameters have others.
+    """
+    train = list(inspect.signature(kind.__call__).parameters).index("train")
+    return nn.remat(kind, static_argnums=(train,)) if rematerialize else kind
 
 
 class UpBlock(nn.Module):
@@ -28,6 +40,8 @@ class UpBlock(nn.Module):
     slope: float = 0.0
     idle_biases: bool = False
     """A bias too where the next norm takes it out again, as published weights and parameter counts have it."""
+    epsilon: float = 1e-5
+    """Of the norms."""
     kernel_init: Initializer = GLOROT_RELU
     shortcut_init: Initializer = GLOROT
 
@@ -36,10 +50,11 @@ class UpBlock(nn.Module):
         self, x: Float[Array, "n h w c"], train: bool = False, condition: Float[Array, "n e"] | None = None
     ) -> Float[Array, "n h2 w2 f"]:
         resample = "up" if self.up else "none"
-        y = activate(normalize(self.norm, x, train, condition, spectral=self.spectral), self.slope)
+        norm = {"spectral": self.spectral, "epsilon": self.epsilon}
+        y = activate(normalize(self.norm, x, train, condition, **norm), self.slope)
         bias = self.idle_biases or not has_shift(self.norm)
         y = _convolution(self, self.features, resample, bias)(y, train)
-        y = activate(normalize(self.norm, y, train, condition, spectral=self.spectral), self.slope)
+        y = activate(normalize(self.norm, y, train, condition, **norm), self.slope)
         y = _convolution(self, self.features)(y, train)
         return y + _shortcut(self, x, train, resample)
 

@@ -11,6 +11,7 @@ the discriminator's features are the sums of a ReLU over all pixels. 28 pixels (
 three steps) have the channels of 32: up twice from 7 x 7. Those of 64 pixels are the authors' program's.
 """
 
+from functools import partial
 from typing import Literal
 
 import flax.linen as nn
@@ -22,7 +23,7 @@ from vaegan_jax.networks.conditions import Place, beside
 from vaegan_jax.networks.dcgan import check_attention, sides
 from vaegan_jax.networks.layers import Convolution, Dense, activate
 from vaegan_jax.networks.norms import Kind, normalize
-from vaegan_jax.networks.residual import GLOROT, DownBlock, UpBlock
+from vaegan_jax.networks.residual import GLOROT, DownBlock, UpBlock, block
 
 TABLE = {
     4: ((16, 8, 4, 2, 1), ((1, 2, 4, 8, 16), ())),
@@ -56,6 +57,8 @@ class Generator(nn.Module):
     conditional: Place = "norm"
     idle_biases: bool = False
     """Also biases that the next batch norm takes out again: published parameter counts have them."""
+    rematerialize: bool = False
+    """Computes the blocks' inner activations again in the backward pass."""
 
     @nn.compact
     def __call__(
@@ -68,11 +71,10 @@ class Generator(nn.Module):
         height, width = path[0]
         x = Dense(height * width * first * self.width, GLOROT, spectral=self.spectral)(z, train)
         x = x.reshape((len(z), height, width, -1))
-        for relative in widths:
-            block = UpBlock(
-                relative * self.width, True, self.norm, self.spectral, self.slope, idle_biases=self.idle_biases
-            )
-            x = block(x, train, condition)
+        up = partial(block(UpBlock, self.rematerialize), idle_biases=self.idle_biases)
+        for place, relative in enumerate(widths):
+            common = (True, self.norm, self.spectral, self.slope)
+            x = up(relative * self.width, *common, name=f"UpBlock_{place}")(x, train, condition)
             if x.shape[1] == self.attention:
                 x = SelfAttention(spectral=self.spectral)(x, train)
         x = activate(normalize(self.norm, x, train), self.slope)  # the same for every condition, as the authors have it
@@ -92,6 +94,8 @@ class Body(nn.Module):
     slope: float = 0.0
     pool: Literal["sum", "mean"] = "sum"
     """Over the pixels of the last map: Miyato et al.'s, or Gulrajani et al.'s."""
+    rematerialize: bool = False
+    """Computes the blocks' inner activations again in the backward pass."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"], train: bool = False) -> Float[Array, "n f"]:
@@ -99,10 +103,9 @@ class Body(nn.Module):
         check_attention(self.attention, [x.shape[1] >> times for times in range(1, len(down) + 1)])
         for place, relative in enumerate((*down, *level)):
             before = x.shape[1]
-            block = DownBlock(
-                relative * self.width, place < len(down), self.norm, self.spectral, self.slope, first=place == 0
-            )
-            x = block(x, train)
+            common = (place < len(down), self.norm, self.spectral, self.slope, place == 0)
+            layer = block(DownBlock, self.rematerialize)
+            x = layer(relative * self.width, *common, name=f"DownBlock_{place}")(x, train)
             if before != x.shape[1] == self.attention:
                 x = SelfAttention(spectral=self.spectral)(x, train)
         x = activate(normalize(self.norm, x, train), self.slope)

@@ -136,17 +136,19 @@ class Checkpoints:
             raise UserError(f"no checkpoint in {self.folder} can be read: {'; '.join(damage)}")
         return None
 
-    def set_aside(self, after: int) -> None:
-        """Moves checkpoints newer than `after`, which are damaged, to a folder beside: their steps are free again."""
-        damaged = [step for step in self._manager.all_steps() if step > after]
-        for step in damaged:
-            target = self.folder.parent / "damaged"
+    def set_aside(self, after: int, where: str = "damaged") -> None:
+        """Moves checkpoints newer than `after`, the newest first, to a folder `where` beside: their steps are free."""
+        newer = [step for step in self.steps[::-1] if step > after]
+        for step in newer:
+            target = self.folder.parent / where
             target.mkdir(exist_ok=True)
             number = next(n for n in itertools.count() if not (target / f"{step}-{n}").exists())
             (self.folder / str(step)).rename(target / f"{step}-{number}")
-        if damaged:  # a new manager, because an old one's `reload` stumbles over damage
+        if newer:  # a new manager, because an old one's `reload` stumbles over damage
             self._manager.close()
             self._manager = ocp.CheckpointManager(self.folder.absolute(), options=self._options)
+        if self.last_good is not None and self.last_good > after:
+            self.last_good = None
 
     def __enter__(self) -> "Checkpoints":
         return self

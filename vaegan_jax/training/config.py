@@ -16,6 +16,7 @@ from vaegan_jax.models import CONFIGS, name_of, vae
 
 Model = Union[tuple(Annotated[kind, tyro.conf.subcommand(name, prefix_name=False)] for name, kind in CONFIGS.items())]  # noqa: UP007
 """Any model's `Config`; on the command line its name, then its fields as --model.FIELD."""
+Shard = Literal["none", "optimizer", "all"]
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,15 @@ class TrainingConfig:
     """How the loop trains, logs, samples and saves."""
 
     micro_batches: int = 1
-    """Parts in which each move's batch is computed and accumulated, to fit memory; batch norms see one at a time."""
+    """Parts in which each move's batch is computed and accumulated, to fit memory. Equal to the whole batch but for
+    batch norms, each of one part: ghost batch norms (Hoffer et al. 2017). What else mixes examples is refused."""
     rounds_per_dispatch: int = 8
-    """Rounds in one call to the device; the more, the less the host is in the way, and the later a Ctrl-C acts."""
+    """Rounds in one call to the device, but no more than take 4 s; the more, the less the host is in the way. Ctrl-C
+    and SIGTERM wait for up to two calls, then save: mind a grace period where a single round takes long."""
     feeding: Literal["auto", "resident", "stream"] = "auto"
     """Where the data live: on the devices, or read batch by batch ahead of them; auto: on them up to 1 GiB."""
+    readers: int = 8
+    """Threads that read ahead what is streamed, where Grain is installed; more, if `data_wait` is above 5 %."""
     ema_halflife_kimg: float = 10.0
     """Half-life of the averaged generator, in thousand images; 0 keeps no average (a VAE has none anyway)."""
     ema_start_kimg: float = 0.0
@@ -38,6 +43,9 @@ class TrainingConfig:
     """Rounds between sample grids; 0 draws only the last."""
     sample_count: int = 64
     """Images in a sample grid."""
+    sample_classes: tuple[str, ...] = ()
+    """Classes, by name or number, that a grid has a column for each of, where the model is told any; by default the
+    first ten."""
     checkpoint_interval_steps: int = 500
     """Rounds between checkpoints; 0 saves only the last."""
     keep_checkpoints: int = 3
@@ -45,7 +53,14 @@ class TrainingConfig:
 
     def __post_init__(self):
         check_fields(self)
-        for name in ("micro_batches", "rounds_per_dispatch", "log_interval_steps", "sample_count", "keep_checkpoints"):
+        for name in (
+            "micro_batches",
+            "rounds_per_dispatch",
+            "readers",
+            "log_interval_steps",
+            "sample_count",
+            "keep_checkpoints",
+        ):
             check(getattr(self, name) > 0, f"{_flag(name)} must be at least 1, not {getattr(self, name)}")
         for name in ("ema_halflife_kimg", "ema_start_kimg", "sample_interval_steps", "checkpoint_interval_steps"):
             check(
@@ -63,6 +78,9 @@ class RunConfig:
     """Name of the data set, or the path of an .npz file or of a prepared folder; see `vaegan data list`."""
     image_size: int = 0
     """Resizes images to this many pixels a side when they are read, cutting off what is not square; 0 leaves them."""
+    initial: str = ""
+    """Folder of a run whose networks this one begins with, averaged where they are, to tune them further; what depends
+    on the number of classes begins anew where that is another. By default all begins anew."""
     labels: int = 0
     """Training examples that keep their labels, evenly over the classes, for models with an auxiliary classifier
     (semi-supervised learning); 0: all."""
@@ -76,6 +94,9 @@ class RunConfig:
     """Devices to train on, of all processes; 0 means all (one on a CPU). On a CPU N makes N virtual ones, up to 16."""
     parallel: Literal["sharded", "pmapped"] = "sharded"
     """How the step is lifted to the devices: by jax.jit over a mesh, or by jax.pmap; the trajectory is the same."""
+    shard: Shard = "none"
+    """What each device keeps a part of only, with sharded: nothing, the optimizers' states and the averages (ZeRO-1),
+    or the parameters too (FSDP). The trajectory is the same."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     """Random changes of the training images."""
     solver: Solver = field(default_factory=Solver)
@@ -84,6 +105,15 @@ class RunConfig:
     """How the loop trains, logs, samples and saves."""
     dynamics_every: int = 0
     """Rounds between measurements of the game's Jacobian, and one at the end; 0: none."""
+    watch_every: int = 500
+    """Rounds between looks at the singular values of all layers and at the variance of samples; 0: never."""
+    on_collapse: Literal["warn", "stop", "rollback"] = "warn"
+    """What to do when the spectra explode, the discriminator saturates, or the variance of samples dies: say so; stop;
+    or go on from the last checkpoint before, with other noise."""
+    rollbacks: int = 3
+    """How many times a run is rolled back, at most; then it stops."""
+    rolled_back: Annotated[int, tyro.conf.Suppress] = 0
+    """How many times it was; the trainer counts."""
     evaluate_every: int = 0
     """Rounds between evaluations, and one at the end; 0: none (`vaegan evaluate` does it afterwards)."""
     evaluation: Evaluation = field(default_factory=Evaluation)
@@ -97,15 +127,34 @@ class RunConfig:
         check(self.labels >= 0, f"labels must be 0 (all) or more, not {self.labels}")
         check(self.image_size >= 0, f"image-size must be 0 (as it is) or more, not {self.image_size}")
         check(0 <= self.seed < 2**32, f"seed must be in 0 .. 2^32 - 1, not {self.seed}")
-        for name in ("dynamics_every", "evaluate_every"):
+        for name in ("dynamics_every", "watch_every", "evaluate_every"):
             every = getattr(self, name)
             check(every >= 0, f"{name.replace('_', '-')} must be 0 (never) or more, not {every}")
+        _check_collapse(self)
         check(self.devices >= 0, f"devices must be 0 (all) or more, not {self.devices}")
+        check(
+            self.shard == "none" or self.parallel == "sharded",
+            f"shard {self.shard} is for parallel sharded: with pmapped every device has all of the state",
+        )
         parts = self.training.micro_batches
         check(
             self.batch_size % (parts * max(self.devices, 1)) == 0,
             f"batch-size {self.batch_size} is not divisible by {max(self.devices, 1)} devices x {parts} micro-batches",
         )
+
+
+def _check_collapse(config: RunConfig) -> None:
+    acts = config.on_collapse != "warn"
+    check(
+        not acts or config.watch_every > 0,
+        f"on-collapse {config.on_collapse} is blind for spectra and samples with watch-every 0",
+    )
+    check(
+        config.on_collapse != "rollback" or config.training.checkpoint_interval_steps > 0,
+        "on-collapse rollback goes back to checkpoints, and training.checkpoint-interval-steps 0 makes none",
+    )
+    check(config.rollbacks > 0, f"rollbacks must be at least 1, not {config.rollbacks}")
+    check(config.rolled_back >= 0, f"rolled-back must be 0 or more, not {config.rolled_back}")
 
 
 def to_json(config: RunConfig) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -15,10 +15,12 @@ from vaegan_jax.data.batches import fetch
 from vaegan_jax.data.sources import DataSpec
 from vaegan_jax.dynamics.solvers import Solved, solve
 from vaegan_jax.dynamics.wrappers import averaged_state
-from vaegan_jax.errors import UserError
+from vaegan_jax.errors import UserError, check, unknown
 from vaegan_jax.games import POOL, Batch, Game, Metrics, Params, Schedule, State, Stats, example_keys, init
-from vaegan_jax.models import MODELS, name_of
+from vaegan_jax.models import MODELS, name_of, truncating
+from vaegan_jax.networks import binned
 from vaegan_jax.networks.network import init_networks
+from vaegan_jax.training.accumulating import ghost, refuse_mixing
 from vaegan_jax.training.averaging import averaged, standing_statistics, start
 from vaegan_jax.training.config import RunConfig
 
@@ -58,7 +60,9 @@ class Experiment(NamedTuple):
 
     def key(self, meaning: int) -> jax.Array:
         """The root key of the run with one of the meanings above folded in."""
-        return jax.random.fold_in(jax.random.key(self.config.seed), meaning)
+        key = jax.random.fold_in(jax.random.key(self.config.seed), meaning)
+        again = self.config.rolled_back if meaning == PLAY else 0  # the same noise would lead to the same collapse
+        return jax.random.fold_in(key, again) if again else key
 
     @property
     def averages(self) -> tuple[str, ...]:
@@ -77,7 +81,11 @@ def assemble(config: RunConfig, spec: DataSpec) -> Experiment:
     try:
         game = model.game(config.model, spec)
         _check_pools(config, model, spec)
-        return Experiment(config, spec, model, game, solve(config.solver, game, model.schedule(config.model)))
+        refuse_mixing(config)
+        made = Experiment(config, spec, model, game, solve(config.solver, game, model.schedule(config.model)))
+        if config.training.sample_classes:
+            class_numbers(made, config.training.sample_classes)
+        return made
     except ValueError as error:
         raise UserError(str(error)) from error
 
@@ -90,15 +98,25 @@ def _check_pools(config: RunConfig, model: ModuleType, spec: DataSpec) -> None:
             raise ValueError("replay's pool is one for all devices and moves: use --parallel sharded, micro-batches 1")
 
 
+def again(experiment: Experiment) -> Experiment:
+    """The same with other noise, for a run that is rolled back."""
+    config = experiment.config
+    return experiment._replace(config=dataclasses.replace(config, rolled_back=config.rolled_back + 1))
+
+
 def first_state(experiment: Experiment) -> State:
     """The state before round 0, a pure function of the seed."""
 
     def make(key: jax.Array) -> State:
         networks = experiment.model.networks(experiment.config.model, experiment.spec)
-        state = experiment.solved.start(init(experiment.solved.game, *init_networks(networks, key)))
-        return start(state, experiment.averages)
+        return begun(experiment, *init_networks(networks, key))
 
     return jax.jit(make)(experiment.key(INIT))
+
+
+def begun(experiment: Experiment, params: Params, stats: Stats) -> State:
+    """The state before round 0 of networks that are there: their optimizers and averages begin."""
+    return start(experiment.solved.start(init(experiment.solved.game, params, stats)), experiment.averages)
 
 
 def step_of(experiment: Experiment):
@@ -130,21 +148,42 @@ def augmented(experiment: Experiment, batch: Batch, step: jax.Array) -> Batch:
     return batch | {"image": jax.vmap(move)(moves, batch["image"], batch["position"])}
 
 
-def weights_for_sampling(experiment: Experiment, state: State) -> tuple[Params, Stats, str]:
-    """The params and stats to sample with, and what they are, in words: part of every number made from the samples."""
-    params, told = _means(experiment, state)
-    networks = getattr(experiment.model, "AVERAGED", ()) if told else ()
+def weights_for_sampling(
+    experiment: Experiment, state: State, truncation: float | None = None
+) -> tuple[Params, Stats, str]:
+    """The params and stats to sample with, and what they are, in words: part of every number made from the samples.
+
+    Statistics fit latents of that `truncation`: those that were imported with the weights, while nothing has trained
+    them, or else standing ones. UserError where the model has no such latents.
+    """
+    config, (params, told) = experiment.config.model, means(experiment, state)
+    if truncation is not None:
+        truncating.truncated_prior(config, truncation)  # refuses
+    if getattr(config, "statistics_bins", 0) and state.step == 0:
+        cut = truncation or 1.0
+        stats = state.stats | {"generator": binned.at(state.stats["generator"], cut)}
+        return params, stats, f"{told or 'last weights'}, imported statistics of truncation {cut:g}"
+    trained = f", trained with {named}" if (named := ghost(experiment.config, state.stats)) else ""
+    networks = getattr(experiment.model, "AVERAGED", ())
+    if not told and not (truncation and any("batch_stats" in state.stats[network] for network in networks)):
+        networks = ()
     if not networks:
         normed = any(isinstance(tree, dict) and "batch_stats" in tree for tree in state.stats.values())
-        return params, state.stats, (told or "last weights") + ", running statistics" * normed
+        return params, state.stats, (told or "last weights") + ", running statistics" * normed + trained
     key = experiment.key(STANDING)
     keys = jax.vmap(lambda batch: example_range(jax.random.fold_in(key, batch), 0, 128))(jnp.arange(8))
-    sampler = _sampler(experiment.config.model, experiment.spec)
+    sampler = _sampler(config, experiment.spec, truncation)
     stats = standing_statistics(sampler, networks, params, state.stats, keys)
-    return params, stats, f"{told}, standing statistics of 8 x 128 latents"
+    cut = f" truncated at {truncating.told(config, truncation)}" * bool(truncation)
+    return params, stats, f"{told or 'last weights'}, standing statistics of 8 x 128 latents{cut}{trained}"
 
 
-def _means(experiment: Experiment, state: State) -> tuple[Params, str]:
+def has_means(experiment: Experiment) -> bool:
+    """Whether samples are made with means of weights, not with the last ones."""
+    return bool(experiment.averages) or experiment.config.solver.name == "averaging"
+
+
+def means(experiment: Experiment, state: State) -> tuple[Params, str]:
     """The params with means in place of what there are means of, and of which kind they are; "" where of nothing."""
     solver = experiment.config.solver
     if solver.name == "averaging":
@@ -161,21 +200,34 @@ def example_range(key: jax.Array, first: int, count: int) -> jax.Array:
 
 
 def generate(
-    experiment: Experiment, params: Params, stats: Stats, count: int, seed: int, labels: np.ndarray | None = None
+    experiment: Experiment,
+    params: Params,
+    stats: Stats,
+    count: int,
+    seed: int,
+    labels: np.ndarray | None = None,
+    truncation: float | None = None,
 ) -> np.ndarray:
     """`count` images in [-1, 1] from the latents of `seed`, (count, height, width, channels).
 
-    `labels` (count,) are their classes, for a model that is told classes; by default each latent draws its own.
+    `labels` (count,) are their classes, for a model that is told classes; by default each latent draws its own. With
+    `truncation`, params and stats should be those for it (`weights_for_sampling`).
     """
-    return np.concatenate(list(generated(experiment, params, stats, count, seed, labels)))
+    return np.concatenate(list(generated(experiment, params, stats, count, seed, labels, truncation)))
 
 
 def generated(
-    experiment: Experiment, params: Params, stats: Stats, count: int, seed: int, labels: np.ndarray | None = None
+    experiment: Experiment,
+    params: Params,
+    stats: Stats,
+    count: int,
+    seed: int,
+    labels: np.ndarray | None = None,
+    truncation: float | None = None,
 ) -> Iterator[np.ndarray]:
     """The images of `generate` in chunks, for those who need not hold them all."""
     key = jax.random.fold_in(jax.random.key(seed), SAMPLES)
-    sample, size = _sampler(experiment.config.model, experiment.spec), min(count, CHUNK)
+    sample, size = _sampler(experiment.config.model, experiment.spec, truncation), min(count, CHUNK)
     for at in range(0, count, size):
         told = {} if labels is None else {"labels": np.resize(labels[at : at + size], size).astype(np.int32)}
         images, _ = sample(params, stats, example_range(key, at, size), train=False, **told)
@@ -188,18 +240,31 @@ def classes_told(experiment: Experiment) -> int:
     return told(experiment.config.model, experiment.spec) if told else 0
 
 
+def class_numbers(experiment: Experiment, labels: Sequence[str]) -> np.ndarray:
+    """Classes, by name or number, as integers. UserError for those that the model does not have."""
+    classes, names = classes_told(experiment), experiment.spec.class_names
+    name = name_of(experiment.config.model)
+    check(classes > 0, f"{name} was not told classes, so there is no label to choose (cgan, acgan and sagan have)")
+    known = {label: number for number, label in enumerate(names)} | {str(number): number for number in range(classes)}
+    for label in labels:
+        if label not in known:
+            raise unknown("label", label, names or known, f"or a number in 0 .. {classes - 1}")
+    return np.array([known[label] for label in labels], np.int32)
+
+
 def reconstruct(experiment: Experiment, state: State, images: np.ndarray) -> np.ndarray:
     """Images in [-1, 1] through encoder and decoder. UserError for a model that has no encoder."""
     if not hasattr(experiment.model, "reconstruct"):
         raise UserError(f"{name_of(experiment.config.model)} cannot reconstruct: it has no encoder (vae has)")
     rebuild = _rebuilder(experiment.config.model, experiment.spec)
-    return np.asarray(rebuild(_means(experiment, state)[0], state.stats, images))
+    return np.asarray(rebuild(means(experiment, state)[0], state.stats, images))
 
 
 @functools.lru_cache(maxsize=8)
-def _sampler(config: Any, spec: DataSpec) -> Callable[..., tuple[jax.Array, Stats]]:
-    """A model's `sample`, compiled once for all the pictures of a run."""
-    return jax.jit(functools.partial(MODELS[name_of(config)].sample, config, spec), static_argnames="train")
+def _sampler(config: Any, spec: DataSpec, truncation: float | None) -> Callable[..., tuple[jax.Array, Stats]]:
+    """A model's `sample`, compiled once for all the pictures of a run. UserError where it cannot be truncated so."""
+    prior = {} if truncation is None else {"prior": truncating.truncated_prior(config, truncation)}
+    return jax.jit(functools.partial(MODELS[name_of(config)].sample, config, spec, **prior), static_argnames="train")
 
 
 @functools.lru_cache(maxsize=8)

@@ -1,6 +1,8 @@
 """From a source to the batches of a lifted step: what lives on the device, and what travels each time."""
 
+import functools
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -14,8 +16,10 @@ from vaegan_jax.training.experiment import Experiment
 
 RESIDENT_BYTES = 2**30
 """Data sets up to this size live on the device, unless the configuration says otherwise."""
-READERS = 8
-"""Threads that read rounds ahead; decoding images leaves Python's lock to the others."""
+PIECE = 256
+"""Examples that a thread reads at once, so that a large batch is read by several, and little of it is held ahead."""
+AHEAD = 4
+"""Pieces that are held for each thread, at least."""
 
 
 class Feeding(NamedTuple):
@@ -54,8 +58,8 @@ def feeder(experiment: Experiment, source: Source, first: int = 0, part: int = 0
         share = experiment.batch_shape[-1] // parts
         return {name: leaf[..., part * share : (part + 1) * share] for name, leaf in whole.items()}
 
-    last = experiment.config.steps
-    rows = map(indices, range(first, last)) if local else _ahead(lambda n: read(source, indices(n)), first, last)
+    rounds = range(first, experiment.config.steps)
+    rows = map(indices, rounds) if local else _streamed(source, indices, rounds, experiment.config.training.readers)
 
     def feed(count: int) -> Arrays:
         taken = list(itertools.islice(rows, count))
@@ -71,11 +75,38 @@ def fingerprint(source: Source) -> str:
     return known or digest(resident(source) if fits(source) else source.example(0))
 
 
-def _ahead(read: Callable[[int], Arrays], first: int, last: int) -> Iterator[Arrays]:
-    """`read(first)`, ..., `read(last - 1)`, in order, read ahead by threads of Grain; without it, one by one."""
+def _streamed(source: Source, indices: Callable[[int], Arrays], rounds: range, readers: int) -> Iterator[Arrays]:
+    """The batches of these rounds, read in pieces, a round or more ahead, by threads of Grain; without it, in turn."""
+    if not rounds:
+        return
+    shape = indices(rounds[0])["index"].shape
+    count = -(-math.prod(shape) // PIECE)
+
+    @functools.lru_cache(maxsize=2)
+    def flat(round: int) -> Arrays:
+        return {name: leaf.reshape(-1) for name, leaf in indices(round).items()}
+
+    def piece(number: int) -> Arrays:
+        round, place = divmod(number, count)
+        return read(source, {name: leaf[place * PIECE : (place + 1) * PIECE] for name, leaf in flat(round).items()})
+
+    pieces = _ahead(piece, rounds.start * count, rounds.stop * count, readers, max(AHEAD * readers, 2 * count))
+    for _ in rounds:
+        parts = list(itertools.islice(pieces, count))
+        yield {
+            name: np.concatenate([part[name] for part in parts]).reshape(*shape, *parts[0][name].shape[1:])
+            for name in parts[0]
+        }
+
+
+def _ahead(read: Callable[[int], Arrays], first: int, last: int, readers: int, ahead: int) -> Iterator[Arrays]:
+    """`read(first)`, ..., `read(last - 1)`, in order, up to so many ahead by threads of Grain, if that is installed.
+
+    Decoding images leaves Python's lock to other threads.
+    """
     try:
         import grain
     except ImportError:
         return map(read, range(first, last))
-    rounds = grain.MapDataset.range(first, last).map(read)
-    return iter(rounds.to_iter_dataset(grain.ReadOptions(num_threads=READERS, prefetch_buffer_size=2 * READERS)))
+    numbers = grain.MapDataset.range(first, last).map(read)
+    return iter(numbers.to_iter_dataset(grain.ReadOptions(num_threads=readers, prefetch_buffer_size=ahead)))

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from vaegan_jax.errors import UserError, check
-from vaegan_jax.training.stopping import Diverged, Interrupted
+from vaegan_jax.training.stopping import Collapsed, Diverged, Interrupted
 
 CONNECT_SECONDS = 30
 """How long a process waits for the connections that tell of the death of another."""
@@ -93,7 +93,7 @@ def _watched(host: str) -> Iterator[None]:
     try:
         yield
         watch.leave()
-    except (_Agreed, Diverged, Interrupted):  # all processes end for the same reason
+    except (_Agreed, Collapsed, Diverged, Interrupted):  # all processes end for the same reason
         watch.leave()
         raise
     except jax.errors.JaxRuntimeError:

@@ -28,32 +28,49 @@ class MetricsLog:
     """metrics.jsonl, a line an interval, and the same as TensorBoard scalars. Opened by the trainer alone."""
 
     def __init__(self, folder: Path, step: int):
-        """Cuts both back to what happened up to `step`: a resumed run tells every round once."""
+        """Opens both as `cut_back` leaves them."""
+        self._folder = folder
+        self._open(step)
+
+    @property
+    def last(self) -> Mapping[str, Any]:
+        """The last row; empty before the first."""
+        return self.rows[-1] if self.rows else {}
+
+    def cut_back(self, step: int) -> None:
+        """Leaves what happened up to `step`: every round is told once."""
+        self._close()
+        self._open(step)
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        self.rows.append(dict(row))
+        self._file.write(json.dumps(self.last) + "\n")
+        self._file.flush()
+        self._scalars(row)
+
+    def _open(self, step: int) -> None:
         from tensorboardX.event_file_writer import EventsWriter
 
-        kept = [row for row in read_metrics(folder) if row["step"] <= step]
-        self.last: Mapping[str, Any] = kept[-1] if kept else {}
-        write(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
+        folder = self._folder
+        self.rows = [row for row in read_metrics(folder) if row["step"] <= step]
+        write(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in self.rows))
         shutil.rmtree(folder / "events", ignore_errors=True)
         (folder / "events").mkdir()
         # Not tensorboardX's SummaryWriter: its thread dies of a full disk, and the trainer then waits for it forever.
         self._events, self._flushed = EventsWriter(str(folder / "events" / "events")), time.monotonic()
-        for row in kept:
+        for row in self.rows:
             self._scalars(row)
         self._file = open(folder / "metrics.jsonl", "a")  # noqa: SIM115 (closed on exit)
 
-    def write(self, row: Mapping[str, Any]) -> None:
-        self.last = dict(row)
-        self._file.write(json.dumps(self.last) + "\n")
-        self._file.flush()
-        self._scalars(row)
+    def _close(self) -> None:
+        self._file.close()
+        self._events.close()
 
     def __enter__(self) -> "MetricsLog":
         return self
 
     def __exit__(self, *error) -> None:
-        self._file.close()
-        self._events.close()
+        self._close()
 
     def _scalars(self, row: Mapping[str, Any]) -> None:
         from tensorboardX.proto.event_pb2 import Event
@@ -133,11 +150,13 @@ class Bar:
         if self._bar:
             self._bar.stop()
 
-    def tell(self, metrics: Mapping[str, float]) -> None:
-        """Shows speed, losses, and how much of the time goes into waiting for data, if it is much."""
+    def tell(self, metrics: Mapping[str, float | int]) -> None:
+        """Shows speed, losses, mean scores, and how much of the time goes into waiting for data, if it is much."""
         losses = {name.removesuffix("/loss"): value for name, value in metrics.items() if name.endswith("/loss")}
-        told = [f"{metrics['images_per_second']:,.0f} images/s"]
+        told = [f"{metrics['images_per_second']:,.0f} images/s", *_utilization(metrics)]
         told += [f"{name} {value:.4g}" for name, value in losses.items()]
+        scores = {what: metrics.get(f"discriminator/{what}") for what in ("real", "fake")}
+        told += [f"D({what}) {value:.3g}" for what, value in scores.items() if value is not None]
         if metrics["data_wait"] > MUCH_WAITING:
             told.append(f"waiting for data {metrics['data_wait']:.0%}")
         told = "  ".join(told)
@@ -149,3 +168,12 @@ class Bar:
             left = (self._steps - self._done) * self._images / metrics["images_per_second"]
             clock = timedelta(seconds=round(left))
             self._console.print(f"round {self._done:,} of {self._steps:,}  {clock} left  {told}")
+
+
+def _utilization(metrics: Mapping[str, float | int]) -> list[str]:
+    """How much of the chips' speed is used, or how fast they are where it is not known what they could do."""
+    if "mfu" in metrics:
+        return [f"MFU {metrics['mfu']:.1%}"]
+    if rate := metrics.get("flops_per_second"):
+        return [f"{rate / 1e12:.3g} TFLOP/s" if rate >= 1e12 else f"{rate / 1e9:.3g} GFLOP/s"]
+    return []

@@ -6,23 +6,28 @@ together, each gives a lifted step its own part of the examples.
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from vaegan_jax.errors import UserError, check
-from vaegan_jax.games import AXIS
-from vaegan_jax.training.config import RunConfig
+from vaegan_jax.games import AXIS, State
+from vaegan_jax.training.config import RunConfig, Shard
 from vaegan_jax.training.hosts import process_count
 
 MOST_CPU_DEVICES = 16
 """How many virtual devices `--devices` makes of one CPU."""
 EXAMPLES = 3
 """Which axis of a batch leaf counts the examples."""
+SPLIT_FROM = 4096
+"""Numbers from which on a leaf of the state is worth splitting: to gather a smaller one takes longer than it saves."""
+SPLIT = {"none": (), "optimizer": ("opt", "solver", "averages"), "all": ("params", "opt", "solver", "averages")}
+"""Parts of a state that are split over the devices, by `RunConfig.shard`."""
 
 
 class Lift(NamedTuple):
@@ -32,6 +37,10 @@ class Lift(NamedTuple):
     place: Callable[[Any], Any]
     collect: Callable[[Any], Any]
     """One device's copy, as arrays of that device. The next step takes the buffers: use the copy before it."""
+    flops: Callable[[], int]
+    """Floating point operations in products of a round, on all devices; 0 before the first (`planning.flops`)."""
+    together: bool = False
+    """Whether all processes have to take part in `collect`, as what it gathers is split over them."""
 
 
 def rounds(step: Callable[..., tuple[Any, Any]], limit: int) -> Callable[..., tuple[Any, Any]]:
@@ -59,23 +68,78 @@ def rounds(step: Callable[..., tuple[Any, Any]], limit: int) -> Callable[..., tu
     return one if limit == 1 else many
 
 
-def sharded(step: Callable[..., tuple[Any, Any]], devices: Sequence[jax.Device]) -> Lift:
-    """`jax.jit` over a mesh: arrays are global, so that batch statistics are, too, for free."""
-    mesh = jax.sharding.Mesh(np.array(devices), (AXIS,))
+def layout(state: State, mesh: Mesh | AbstractMesh, shard: Shard) -> State:
+    """Where each leaf of a state, of arrays or shapes, lies on a mesh of one axis.
+
+    With "optimizer" what only updates need, optimizers' states, averages and solvers' memories, is split over the
+    devices (Rajbhandari et al. 2020, arXiv 1910.02054: ZeRO-1), with "all" the parameters too (FSDP); statistics never
+    are. A leaf is split along its largest axis that the devices divide, the last of equals; one without such an axis,
+    or of fewer than `SPLIT_FROM` numbers, is whole on each device.
+    """
+
+    def where(leaf) -> NamedSharding:
+        sides = [(side, axis) for axis, side in enumerate(leaf.shape) if side % mesh.size == 0]
+        if leaf.size < SPLIT_FROM or not sides:
+            return NamedSharding(mesh, PartitionSpec())
+        return NamedSharding(mesh, PartitionSpec(*(None,) * max(sides)[1], AXIS))
+
+    def part(name, tree):
+        if name in SPLIT[shard]:
+            return jax.tree.map(where, tree)
+        return jax.tree.map(lambda leaf: NamedSharding(mesh, PartitionSpec()), tree)
+
+    return State(*map(part, State._fields, state))
+
+
+def split_between(step: Callable[..., tuple[Any, Any]], devices: Sequence[jax.Device], shard: Shard):
+    """A step of one round for `sharded` with the same `shard`: parameters are whole within a round, and split between.
+
+    Without it the compiler may split the networks' products in place of gathering what they need.
+    """
+    if shard == "none":
+        return step
+    mesh = mesh_of(devices)
+
+    def one(state, *rest):
+        within, between = (layout(state, mesh, kind) for kind in ("optimizer", shard))
+        state, metrics = step(jax.lax.with_sharding_constraint(state, within), *rest)
+        return jax.lax.with_sharding_constraint(state, between), metrics
+
+    return one
+
+
+def mesh_of(devices: Sequence[jax.Device]) -> Mesh:
+    """The devices in a row."""
+    return Mesh(np.array(devices), (AXIS,))
+
+
+def sharded(step: Callable[..., tuple[Any, Any]], devices: Sequence[jax.Device], shard: Shard = "none") -> Lift:
+    """`jax.jit` over a mesh: arrays are global, so that batch statistics are, too, for free.
+
+    With `shard` parts of a `State` are split over the devices, by the rule of `layout`.
+    """
+    mesh, made, traced = mesh_of(devices), [], []
     same = NamedSharding(mesh, PartitionSpec())
     split = NamedSharding(mesh, PartitionSpec(*(None,) * EXAMPLES, AXIS))
-    jitted = jax.jit(step, in_shardings=(same, split, same, same, same), out_shardings=(same, same), donate_argnums=0)
 
     def lifted(state, batch, count, key, store):
         if process_count() > 1:
             batch = jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(split, leaf), batch)
-        return jitted(state, batch, count, key, store)
+        if not made:  # the first state tells what there is to split
+            where = same if shard == "none" else layout(state, mesh, shard)
+            ways = {"in_shardings": (where, split, same, same, same), "out_shardings": (where, same)}
+            made.append(jax.jit(step, **ways, donate_argnums=0))
+            traced.append(made[0].trace(state, batch, count, key, store).jaxpr)  # which the call finds again
+        return made[0](state, batch, count, key, store)
 
-    return Lift(
-        _in_turn(lifted, devices),
-        lambda tree: jax.tree.map(lambda leaf: _put(leaf, same), tree),
-        lambda tree: jax.tree.map(lambda leaf: leaf.addressable_data(0), tree),
-    )
+    def place(tree):
+        if shard == "none" or not isinstance(tree, State):
+            return jax.tree.map(lambda leaf: _put(leaf, same), tree)
+        return jax.tree.map(_put, tree, layout(tree, mesh, shard))
+
+    together = shard != "none" and process_count() > 1
+    collect = lambda tree: jax.tree.map(_whole, tree)  # noqa: E731
+    return Lift(_in_turn(lifted, devices), place, collect, lambda: _flops(traced), together)
 
 
 def pmapped(step: Callable[..., tuple[Any, Any]], devices: Sequence[jax.Device]) -> Lift:
@@ -84,10 +148,18 @@ def pmapped(step: Callable[..., tuple[Any, Any]], devices: Sequence[jax.Device])
     mapped = jax.pmap(
         step, AXIS, in_axes=(0, 0, None, None, 0), out_axes=(0, None), donate_argnums=0, devices=list(devices)
     )
-    along = NamedSharding(jax.sharding.Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
+    along, given = NamedSharding(mesh_of(devices), PartitionSpec(AXIS)), []
 
     def lifted(state, batch, count, key, store):
-        return mapped(state, jax.tree.map(lambda leaf: _deal(leaf, here), batch), count, key, store)
+        batch = jax.tree.map(lambda leaf: _deal(leaf, here), batch)
+        if not given:
+            own = lambda tree: jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), tree)  # noqa: E731
+            given.extend((own(state), own(batch), count, key, own(store)))
+        return mapped(state, batch, count, key, store)
+
+    @functools.cache
+    def flops() -> int:  # pmap does not show its own trace
+        return _flops([jax.make_jaxpr(step, axis_env=[(AXIS, len(devices))])(*given)])
 
     def place(leaf):
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
@@ -98,10 +170,19 @@ def pmapped(step: Callable[..., tuple[Any, Any]], devices: Sequence[jax.Device])
         _in_turn(lifted, devices),
         lambda tree: jax.tree.map(place, tree),
         lambda tree: jax.tree.map(lambda leaf: leaf.addressable_data(0)[0], tree),
+        lambda: len(devices) * flops() if given else 0,
     )
 
 
 LIFTS: dict[str, Callable[..., Lift]] = {"sharded": sharded, "pmapped": pmapped}
+
+
+def lifted(config: RunConfig, step: Callable[..., tuple[Any, Any]], devices: Sequence[jax.Device]) -> Lift:
+    """A step of one round as the configuration has it: on these devices, as many rounds a dispatch."""
+    limit = config.training.rounds_per_dispatch
+    if config.parallel == "pmapped":
+        return pmapped(rounds(step, limit), devices)
+    return sharded(rounds(split_between(step, devices, config.shard), limit), devices, config.shard)
 
 
 def choose_devices(config: RunConfig) -> list[jax.Device]:
@@ -148,6 +229,24 @@ def _put(leaf: Any, sharding: NamedSharding) -> jax.Array:
         return jax.random.wrap_key_data(_put(jax.random.key_data(leaf), sharding), impl=jax.random.key_impl(leaf))
     leaf = np.array(leaf)
     return jax.make_array_from_callback(leaf.shape, sharding, leaf.__getitem__)
+
+
+def _whole(leaf: jax.Array) -> jax.Array:
+    """A leaf as one local device has it, or would have it: one that is split is gathered, by way of the host."""
+    if leaf.is_fully_replicated:
+        return leaf.addressable_data(0)
+    if leaf.is_fully_addressable:
+        return jnp.asarray(np.asarray(leaf))
+    from jax.experimental import multihost_utils
+
+    return jnp.asarray(multihost_utils.process_allgather(leaf, tiled=True))
+
+
+def _flops(traced: list[Any]) -> int:
+    """Of a round: of the loop over rounds a body counts once."""
+    from vaegan_jax.planning import flops, program
+
+    return flops.count(program.flat(traced[0])).products if traced else 0
 
 
 def _deal(leaf: np.ndarray, devices: int) -> np.ndarray:

@@ -13,15 +13,14 @@ import numpy as np
 from vaegan_jax.data import Source, load, located
 from vaegan_jax.data.augmentation import augmented_shape, middle
 from vaegan_jax.data.sources import DataSpec
-from vaegan_jax.errors import Caution, UserError, check, unknown
+from vaegan_jax.errors import Caution, UserError, check
 from vaegan_jax.games import State
-from vaegan_jax.models import name_of
 from vaegan_jax.training.checkpoint import Arrays, Checkpoints, digest, unflatten
 from vaegan_jax.training.config import build, to_json
 from vaegan_jax.training.experiment import (
     Experiment,
     assemble,
-    classes_told,
+    class_numbers,
     first_state,
     generate,
     reconstruct,
@@ -56,31 +55,27 @@ def rounds(run: Path | str) -> list[int]:
         return checkpoints.steps
 
 
-def sample(run: Path | str, count: int, seed: int | None = None, labels: Sequence[str] = ()) -> tuple[np.ndarray, str]:
+def sample(
+    run: Path | str,
+    count: int,
+    seed: int | None = None,
+    labels: Sequence[str] = (),
+    truncation: float | None = None,
+) -> tuple[np.ndarray, str]:
     """`count` images in [-1, 1], (count, height, width, channels), and with which weights they were made.
 
     `labels`: classes by name or number; image i is of class i modulo their number. By default each image draws its own.
-    Raises UserError for a count below 1, a seed out of range, and classes that the model does not have.
+    `truncation` cuts latents off there (`models.truncating`); batch statistics then are those of such latents. Raises
+    UserError for a count below 1, a seed out of range, classes that the model does not have, and a truncation that is
+    not above 0 or of a model whose prior is not normal.
     """
     check(count > 0, f"count must be at least 1, not {count}")
     check(seed is None or 0 <= seed < 2**32, f"seed must be in 0 .. 2^32 - 1, not {seed}")
     experiment, state, _ = read(run)
-    numbers = np.resize(_numbers(experiment, labels), count) if labels else None
-    params, stats, sampled_with = weights_for_sampling(experiment, state)
+    numbers = np.resize(class_numbers(experiment, labels), count) if labels else None
+    params, stats, sampled_with = weights_for_sampling(experiment, state, truncation)
     seed = experiment.config.seed if seed is None else seed
-    return generate(experiment, params, stats, count, seed, numbers), sampled_with
-
-
-def _numbers(experiment: Experiment, labels: Sequence[str]) -> np.ndarray:
-    """Classes as integers."""
-    classes, names = classes_told(experiment), experiment.spec.class_names
-    name = name_of(experiment.config.model)
-    check(classes > 0, f"{name} was not told classes, so there is no label to choose (cgan, acgan and sagan have)")
-    known = {label: number for number, label in enumerate(names)} | {str(number): number for number in range(classes)}
-    for label in labels:
-        if label not in known:
-            raise unknown("label", label, names or known, f"or a number in 0 .. {classes - 1}")
-    return np.array([known[label] for label in labels], np.int32)
+    return generate(experiment, params, stats, count, seed, numbers, truncation), sampled_with
 
 
 def reconstructions(
@@ -104,7 +99,9 @@ def reconstructions(
 def inspect(run: Path | str) -> dict[str, Any]:
     """What there is to know: step, parameters by network, sha256 of parameters and state, config, latest metrics.
 
-    "schedule" holds the moves of a round as they are played, "field_evaluations" what a round costs.
+    "schedule" holds the moves of a round as they are played, "field_evaluations" what a round costs; "batch_norm" tells
+    of how many examples batch norms are, where that is not the whole batch, "imported" and "initial" what the networks
+    began as, where not as new ones.
     """
     folder = Path(run)
     config, record = read_config(folder)
@@ -124,12 +121,17 @@ def inspect(run: Path | str) -> dict[str, Any]:
         "sha256": {"parameters": digest(params), "state": digest(arrays)},
         "damage": damage,
         "metrics": metrics[-1] if metrics else {},
+        "watched": next((row for row in reversed(metrics) if "samples/variance" in row), {}),
+        "rollbacks": record.get("rollbacks", []),
         "config": to_json(config),
+        "batch_norm": record.get("batch_norm", ""),
         "schedule": [list(movers) for movers in experiment.schedule],
         "field_evaluations": experiment.solved.evaluations,
         "spec": asdict(experiment.spec),
         "versions": record["versions"],
         "git": record["git"],
+        "imported": record.get("imported"),
+        "initial": record.get("initial"),
     }
 
 

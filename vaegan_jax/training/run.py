@@ -32,13 +32,7 @@ def create(folder: Path | None, config: RunConfig, facts: dict[str, Any]) -> Pat
     record = {"format": FORMAT, "config": to_json(config), **facts, **provenance()}
     try:
         if folder is not None:
-            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-                hint = (
-                    f"to go on with it: vaegan resume {folder}"
-                    if (folder / "config.json").exists()
-                    else "choose another"
-                )
-                raise UserError(f"{folder} exists already ({hint})")
+            check_free(folder)
             return _publish(folder, record)
         folder = Path("runs")
         folder.mkdir(exist_ok=True)
@@ -51,6 +45,14 @@ def create(folder: Path | None, config: RunConfig, facts: dict[str, Any]) -> Pat
         raise UserError("runs/ is full: name the run with --run")
     except OSError as error:
         raise UserError(f"cannot make the run folder {folder}: {error.strerror or error}") from error
+
+
+def check_free(folder: Path) -> None:
+    """UserError for a folder in which there is something already."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        resumed = (folder / "config.json").exists()
+        hint = f"to go on with it: vaegan resume {folder}" if resumed else "choose another"
+        raise UserError(f"{folder} exists already ({hint})")
 
 
 def read_config(folder: Path) -> tuple[RunConfig, dict[str, Any]]:
@@ -73,12 +75,17 @@ def read_config(folder: Path) -> tuple[RunConfig, dict[str, Any]]:
         raise UserError(f"{path} is not a run's configuration: {error!r:.120}") from error
 
 
-def set_config(folder: Path, **changed: Any) -> None:
-    """Notes what has changed in config.json (a new total of rounds, say), so that whoever resumes next goes by it."""
+def set_config(folder: Path, rollback: dict[str, Any] | None = None, **changed: Any) -> None:
+    """Notes what has changed in config.json (a new total of rounds, say), so that whoever resumes next goes by it.
+
+    `rollback`, what is to be known of going back to an earlier checkpoint, is added to those that were.
+    """
     path = folder / "config.json"
-    record = json.loads(path.read_text())
-    if record["config"] != (config := record["config"] | changed):
-        record["config"] = config
+    before = json.loads(path.read_text())
+    record = before | {"config": before["config"] | changed}
+    if rollback:
+        record["rollbacks"] = [*before.get("rollbacks", []), rollback]
+    if record != before:
         write(path, json.dumps(record, indent=2) + "\n")
 
 

@@ -10,9 +10,17 @@ from vaegan_jax.data import Source
 from vaegan_jax.data.augmentation import middle
 from vaegan_jax.data.batches import fetch, order
 from vaegan_jax.data.sources import gather
-from vaegan_jax.games import State
+from vaegan_jax.games import Params, State, Stats
 from vaegan_jax.pictures import gif, grid, pairs, png, side_by_side
-from vaegan_jax.training.experiment import Experiment, classes_told, generate, reconstruct, weights_for_sampling
+from vaegan_jax.training.experiment import (
+    Experiment,
+    class_numbers,
+    classes_told,
+    generate,
+    has_means,
+    reconstruct,
+    weights_for_sampling,
+)
 from vaegan_jax.training.run import write
 
 
@@ -27,15 +35,22 @@ class Pictures:
         held_out: Callable[[], Source | None],
         done: int,
     ):
-        """Cuts the sample grids back to those of rounds up to `done`."""
+        """Cuts back as `cut_back`."""
         self._folder, self._experiment, self._source, self._held_out = folder, experiment, source, held_out
+        self.cut_back(done)
+
+    def cut_back(self, done: int) -> None:
+        """Leaves the sample grids of rounds up to `done`."""
         for path in self._grids():
             if int(path.stem.removeprefix("step-")) > done:
                 path.unlink()
 
     def draw(self, state: State, step: int) -> None:
-        """Writes the sample grid of a round."""
-        write(self._folder / "samples" / f"step-{step:08d}.png", png(self._samples(state)[0]))
+        """Writes the sample grid of a round and, where there are averages, averages.png: with them and without."""
+        sheet, _ = self._samples(state)
+        write(self._folder / "samples" / f"step-{step:08d}.png", png(sheet))
+        if has_means(self._experiment):
+            write(self._folder / "averages.png", png(self._against(state, sheet)))
 
     def finish(self, state: State) -> tuple[dict[str, str], str]:
         """Writes the last pictures; returns their names by title, and what weights the samples were made with."""
@@ -45,6 +60,8 @@ class Pictures:
         chosen = order(config.seed, 0, len(self._source))[:count]
         real = middle(images(self._source, chosen), self._experiment.spec.image_shape)
         made = {"samples": png(sheet), "beside_data": png(side_by_side({"data": grid(real), "samples": sheet}))}
+        if has_means(self._experiment):
+            made["averages"] = png(self._against(state, sheet))
         if hasattr(self._experiment.model, "reconstruct") and (held_out := self._held_out()):
             made["reconstructions"] = png(reconstruction_pairs(self._experiment, state, held_out, count))
         for title, content in made.items():
@@ -56,17 +73,34 @@ class Pictures:
         return names, sampled_with
 
     def _samples(self, state: State) -> tuple[np.ndarray, str]:
-        config = self._experiment.config
         params, stats, sampled_with = weights_for_sampling(self._experiment, state)
-        count, columns, labels = config.training.sample_count, None, None
-        if classes := classes_told(self._experiment):  # a column for each of the first ten
-            columns = min(classes, 10)
-            count = max(columns, count - count % columns)
-            labels = np.arange(count) % columns
-        return grid(generate(self._experiment, params, stats, count, config.seed, labels), columns), sampled_with
+        return self._sheet(params, stats), sampled_with
+
+    def _against(self, state: State, sheet: np.ndarray) -> np.ndarray:
+        """The sample grid beside the same latents through the last weights, with their running statistics."""
+        return side_by_side({"averaged weights": sheet, "last weights": self._sheet(state.params, state.stats)})
+
+    def _sheet(self, params: Params, stats: Stats) -> np.ndarray:
+        count, columns, labels = grid_plan(self._experiment)
+        return grid(generate(self._experiment, params, stats, count, self._experiment.config.seed, labels), columns)
 
     def _grids(self) -> list[Path]:
         return sorted((self._folder / "samples").glob("step-*.png"))
+
+
+def grid_plan(experiment: Experiment) -> tuple[int, int | None, np.ndarray | None]:
+    """Images of a sample grid, its columns, and the images' classes: a column for each, where the model is told any.
+
+    They are those of `training.sample_classes`, by default the first ten. None where there is nothing to choose.
+    """
+    training = experiment.config.training
+    count = training.sample_count
+    if not (classes := classes_told(experiment)):
+        return count, None, None
+    wanted = training.sample_classes
+    chosen = class_numbers(experiment, wanted) if wanted else np.arange(min(classes, 10))
+    count = max(len(chosen), count - count % len(chosen))
+    return count, len(chosen), np.resize(chosen, count)
 
 
 def images(source: Source, indices: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Why training stops before its end: a signal, or numbers that are no longer finite."""
+"""Why training stops before its end: a signal, a collapse, or numbers that are no longer finite."""
 
 import itertools
 import math
@@ -27,6 +27,10 @@ class Interrupted(Exception):
 
 class Diverged(Exception):
     """A loss, gradient or parameter is NaN or infinite; the message names player and round and says what to try."""
+
+
+class Collapsed(Exception):
+    """What was watched shows that the training has collapsed (`collapse`), and it was to stop then; it is saved."""
 
 
 class Cut(BaseException):

@@ -1,0 +1,165 @@
+"""What a training would take: memory, operations, messages and days, from shapes alone."""
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import AbstractMesh
+
+from vaegan_jax.data.sources import DataSpec
+from vaegan_jax.errors import Caution, check
+from vaegan_jax.games import AXIS, State
+from vaegan_jax.planning import flops, memory, roofline
+from vaegan_jax.planning.chips import GIB, Chip, chip, known
+from vaegan_jax.planning.communication import Sent, sent
+from vaegan_jax.planning.flops import Flops
+from vaegan_jax.planning.tracing import Traced, batch_of, trace
+from vaegan_jax.training.config import RunConfig
+from vaegan_jax.training.experiment import Experiment, first_state
+from vaegan_jax.training.parallel import layout
+
+UNCERTAINTY = 0.3
+"""How far off the bytes of activations may be, as a share of them."""
+
+
+class Memory(NamedTuple):
+    """Bytes of one device. All but activations are exact."""
+
+    parameters: int
+    optimizers: int
+    averages: int
+    statistics: int
+    """And what solvers keep."""
+    batch: int
+    """The uint8 images, labels and positions of a dispatch."""
+    whole: int
+    """Parameters that are split between rounds, whole within one."""
+    activations: int
+    """All that lives at once besides: activations, gradients, buffers."""
+
+    @property
+    def state(self) -> int:
+        """All that is exact."""
+        return sum(self) - self.activations
+
+    @property
+    def total(self) -> int:
+        """All together."""
+        return sum(self)
+
+
+class Plan(NamedTuple):
+    """What a round takes of each of so many devices."""
+
+    config: RunConfig
+    chip: Chip
+    devices: int
+    parameters: dict[str, int]
+    """Numbers, by network."""
+    flops: Flops
+    """Of a round, on all devices."""
+    memory: Memory
+    sent: Sent
+    seconds: roofline.Seconds
+    images: int
+    """Real images that the first player sees in a round."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether the chip has the memory."""
+        return self.memory.total <= self.chip.memory
+
+    @property
+    def limit(self) -> str:
+        """What binds: memory that is not there, or what takes longest."""
+        return self.seconds.limit if self.fits else "memory"
+
+
+def plan(config: RunConfig, spec: DataSpec, on: Chip, utilization: float = 0.5, traced: Traced | None = None) -> Plan:
+    """The plan of a configuration for `config.devices` devices of a chip.
+
+    `traced` is of the same configuration, on as many devices or others, with any batch. UserError for a model, data and
+    batch that do not fit together.
+    """
+    devices = max(config.devices, 1)
+    traced = traced or trace(config, spec, _platform(on), devices)
+    examples = config.batch_size // devices // config.training.micro_batches
+    program = traced.at(examples)
+    experiment = traced.experiment._replace(config=config)
+    held = state_memory(experiment, traced.state, devices)._replace(activations=memory.peak(program))
+    counted = flops.count(program)
+    names = {name: size(tree, bits=False) for name, tree in traced.state.params.items()}
+    moves = [network for movers in experiment.schedule for each in movers for network in experiment.game[each].owns]
+    gradients = sum(size(traced.state.params[network]) for network in moves)
+    messages = sent(program, gradients, held.whole, devices, config.shard)
+    return Plan(
+        config,
+        on,
+        devices,
+        names,
+        Flops(devices * counted.products, devices * counted.all),
+        held,
+        messages,
+        roofline.seconds(program, on, utilization, messages.total, devices),
+        experiment.images_per_round,
+    )
+
+
+def state_memory(experiment: Experiment, state: State, devices: int) -> Memory:
+    """What the state and a dispatch's batch take on each of so many devices, exactly; no activations."""
+    shard = experiment.config.shard
+    where = layout(state, AbstractMesh((devices,), (AXIS,)), shard)
+    own = jax.tree.map(
+        lambda leaf, place: jax.ShapeDtypeStruct(place.shard_shape(leaf.shape), leaf.dtype), state, where
+    )
+    batch = size(batch_of(experiment)) * experiment.config.training.rounds_per_dispatch // devices
+    pairs = zip(jax.tree.leaves(state.params), jax.tree.leaves(own.params), strict=True)
+    return Memory(
+        size(own.params),
+        size(own.opt),
+        size(own.averages),
+        size((own.stats, own.solver, own.step)),
+        batch,
+        sum(size(leaf) for leaf, part in pairs if leaf.shape != part.shape),
+        0,
+    )
+
+
+def size(tree: Any, bits: bool = True) -> int:
+    """Bytes of the leaves of a tree, arrays or shapes; their numbers without `bits`."""
+    return sum(math.prod(leaf.shape) * (leaf.dtype.itemsize if bits else 1) for leaf in jax.tree.leaves(tree))
+
+
+def check_fits(experiment: Experiment, devices: Sequence[Any]) -> None:
+    """Looks ahead, on devices that tell their memory (CPUs do not), whether a run will have enough of it.
+
+    UserError, with the numbers, where the state alone, which is exact, is more than a device has; a Caution where what
+    activations add, which is not, makes it more.
+    """
+    own = (device for device in devices if device.process_index == jax.process_index())  # the only ones that tell
+    limit = min(((device.memory_stats() or {}).get("bytes_limit", 0) for device in own), default=0)
+    if not limit or devices[0].platform == "cpu":
+        return
+    config, count = replace(experiment.config, devices=len(devices)), len(devices)
+    state = jax.eval_shape(lambda: first_state(experiment))
+    held = state_memory(experiment, state, count)
+    has = f"each of {count} devices ({devices[0].device_kind}) has {limit / GIB:.1f} GiB"
+    ways = "; vaegan plan tells what would make it fit"
+    check(
+        held.state <= limit,
+        f"too little memory: the state alone takes {held.state / GIB:.1f} GiB (parameters {held.parameters / GIB:.1f}, "
+        f"optimizers {held.optimizers / GIB:.1f}, averages {held.averages / GIB:.1f}), and {has}{ways}",
+    )
+    on = known(devices[0].device_kind) or chip("h100")
+    made = plan(config, experiment.spec, on, traced=trace(config, experiment.spec, devices[0].platform, count))
+    if made.memory.total > limit:
+        told = f"{made.memory.total / GIB:.1f} GiB predicted, {made.memory.activations / GIB:.1f} of them activations"
+        message = f"this may need too much memory: {told} within {UNCERTAINTY:.0%}, and {has}{ways}"
+        warnings.warn(message, Caution, stacklevel=2)
+
+
+def _platform(on: Chip) -> str:
+    return "tpu" if on.name.startswith("tpu") else "gpu"
