@@ -1,0 +1,215 @@
+"""BigGAN beside PyTorch: images a second of training and of sampling, memory, and how much of the chip's rate is used.
+
+    python experiments/throughput_biggan.py                 # CPU: 32 x 32, width 16, batches of 32, float32
+    python experiments/throughput_biggan.py                 # GPU: 128 x 128, width 96, bfloat16, the largest batch
+    python experiments/throughput_biggan.py --batch 256     # that batch for all, on a GPU
+
+Aim: on a CPU at least as many images a second as eager PyTorch with the same networks, losses, Adam and averages; on a
+GPU 1.5 times as many as its best (autocast to bfloat16, channels-last, fused Adam, and torch.compile where it works),
+and 40 % of the rate at which the same chip multiplies large matrices. Turns are taken one after the other, so that a
+noisy neighbor hits all alike; ratios are medians of neighboring turns. `notes_on_speed.md` has what was tried, with the
+gain that was predicted and the one that was measured.
+
+A round is two moves of the discriminator and one of the generator, whole, as `vaegan train` runs it. Its operations,
+two for a multiplication and addition, are counted by `vaegan_jax.planning` for the library, and taken for PyTorch's as
+well. The peers are checked first: same weights,
+same losses and slopes. On a GPU the largest batch is found by doubling it in processes of their own, for each side.
+
+Five minutes on two CPU cores. Writes results/throughput_biggan.json. PyTorch: pip install '.[peers]'
+"""
+
+import os
+
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # both sides share the memory
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from common import options, report, tell
+from throughput import SEED, Case, library, put_together, race, show
+
+from vaegan_jax.errors import UserError
+from vaegan_jax.models import biggan
+from vaegan_jax.planning.flops import count
+from vaegan_jax.planning.tracing import trace
+from vaegan_jax.training.experiment import Experiment, first_state
+
+SMALL = Case(biggan.Config(width=16, latent_size=80), 32, 3, 32, 1, 1.0, 2)
+LARGEST, MATRIX, TURNS = 4096, 8192, 7
+"""The largest batch that is tried; sides of the matrices that a GPU multiplies for its rate (2,048 on a CPU)."""
+LIBRARY, COMPILED = "library", "torch, compiled"
+
+
+def large(batch_size: int) -> Case:
+    """The paper's network for 128 pixels, in bfloat16."""
+    return Case(biggan.Config(precision="bfloat16"), 128, 3, batch_size, 1, 1.5, 4)
+
+
+def fits(side: str, batch_size: int) -> None:
+    """Two turns of one side at this batch; fails as that side fails where memory is short."""
+    import torch_checks
+    import torch_peers
+
+    experiment, source = put_together(large(batch_size))
+    if side == LIBRARY:
+        library(experiment, source)(2)
+        return
+    peer = torch_peers.GAN(experiment, source.arrays, tuned=True)
+    state = first_state(experiment)
+    torch_checks.take(peer, state.params, state.stats)
+    for _ in range(2):
+        peer.round()
+    torch_peers.wait()
+
+
+def largest(side: str) -> int:
+    """The largest power of two that fits, of 32 to `LARGEST`; 0 if none."""
+    size, found = 32, 0
+    while size <= LARGEST:
+        command = [sys.executable, __file__, "--fits", side, "--batch", str(size)]
+        if subprocess.run(command, capture_output=True).returncode:
+            break
+        size, found = 2 * size, size
+    return found
+
+
+def compiled(experiment: Experiment, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The tuned peer under torch.compile, if that gets through a round; else what it said."""
+    import torch_checks
+    import torch_peers
+
+    peer, state = torch_peers.GAN(experiment, arrays, tuned=True), first_state(experiment)
+    torch_checks.take(peer, state.params, state.stats)
+    for network in peer.networks.values():
+        network.compile()
+    try:
+        float(peer.round())
+    except Exception as error:  # whatever its compiler trips over is a result, not a reason to stop
+        print(f"torch.compile does not work here: {str(error).splitlines()[0]}")
+        return {}
+    return {COMPILED: peer}
+
+
+def matrix_rate() -> float:
+    """Operations a second of a product of large matrices, the best of 5: bfloat16 on a GPU, float32 on a CPU."""
+    gpu = jax.default_backend() != "cpu"
+    side = MATRIX if gpu else 2048
+    x = jnp.ones((side, side), jnp.bfloat16 if gpu else jnp.float32)
+    product, seconds = jax.jit(lambda x: x @ x), []
+    for _ in range(6):
+        begun = time.perf_counter()
+        product(x).block_until_ready()
+        seconds.append(time.perf_counter() - begun)
+    return 2 * side**3 / min(seconds[1:])
+
+
+def sampling(experiment: Experiment, peers: dict[str, Any], count: int, turns: int) -> dict[str, float]:
+    """Images a second of each side's generator, with its running statistics, `count` at a time."""
+    import torch
+    import torch_peers
+
+    model, spec, state = experiment.config.model, experiment.spec, first_state(experiment)
+    z, labels = np.random.default_rng(SEED).normal(size=(count, model.latent_size)).astype(np.float32), None
+    draw = jax.jit(partial(experiment.model.generate, model, spec))
+
+    def ours() -> None:
+        draw(state.params, state.stats, z).block_until_ready()
+
+    labels = torch.nn.functional.one_hot(torch.arange(count) % spec.classes, spec.classes).float()
+
+    def theirs(peer: Any) -> None:
+        with torch.no_grad(), torch.autocast(torch_peers.DEVICE, torch.bfloat16, enabled=peer.half):
+            peer.networks["generator"].eval()
+            peer.fake(torch.tensor(z, device=torch_peers.DEVICE), labels.to(torch_peers.DEVICE))
+            peer.networks["generator"].train()
+        torch_peers.wait()
+
+    runs: dict[str, Callable[[], None]] = {LIBRARY: ours}
+    runs |= {name: partial(theirs, peer) for name, peer in peers.items()}
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(turns + 1):
+        for name, run in runs.items():
+            begun = time.perf_counter()
+            run()
+            times[name] += [time.perf_counter() - begun] * (turn > 0)
+    return {name: count / statistics.median(seconds) for name, seconds in times.items()}
+
+
+def memory() -> dict[str, int]:
+    """Peak bytes that each side has held on the device; none on a CPU, which does not tell."""
+    import torch
+
+    told = jax.devices()[0].memory_stats() or {}
+    return ({LIBRARY: told["peak_bytes_in_use"]} if "peak_bytes_in_use" in told else {}) | (
+        {"torch": torch.cuda.max_memory_allocated()} if torch.cuda.is_available() else {}
+    )
+
+
+def measure(case: Case, turns: int) -> dict[str, Any]:
+    """All numbers of a case."""
+    import torch_checks
+
+    experiment, source = put_together(case)
+    peers = torch_checks.checked_peers(experiment, source.arrays)
+    peers |= compiled(experiment, source.arrays) if jax.default_backend() != "cpu" else {}
+    row = race(case, experiment, source, peers, turns)
+    platform = "cpu" if jax.default_backend() == "cpu" else "gpu"
+    flops = count(trace(experiment.config, experiment.spec, platform).at(case.batch_size)).products
+    rate = matrix_rate()
+    seconds = {
+        name: statistics.median(taken) / (case.dispatches * case.rounds) for name, taken in row["seconds"].items()
+    }
+    return row | {
+        "batch_size": case.batch_size,
+        "operations_a_round": flops,
+        "matrix_rate": rate,
+        "share_of_matrix_rate": {name: flops / taken / rate for name, taken in seconds.items()},
+        "samples_per_second": sampling(experiment, peers, case.batch_size, turns),
+        "peak_bytes": memory(),
+    }
+
+
+def main() -> None:
+    parser = options(__doc__, runs=False)
+    parser.add_argument("--batch", type=int, default=0, help="on a GPU; 0: the largest that both sides can hold")
+    parser.add_argument("--turns", type=int, default=TURNS, help="turns of each contender (default: %(default)s)")
+    parser.add_argument("--fits", choices=(LIBRARY, "torch"), help="only whether a batch fits, for one side")
+    arguments = parser.parse_args()
+    try:
+        import torch
+        import torch_peers
+    except ImportError:
+        raise SystemExit("throughput_biggan: PyTorch is missing: pip install 'vaegan_jax[peers]'") from None
+    if arguments.fits:
+        return fits(arguments.fits, arguments.batch)
+    gpu, limits = jax.default_backend() != "cpu", {}
+    if gpu and not arguments.batch:
+        limits = {side: largest(side) for side in (LIBRARY, "torch")}
+        print("largest batches:", limits)
+    size = arguments.batch or min(limits.values(), default=0)
+    try:
+        row = measure(large(size) if gpu else SMALL, arguments.turns) | {"largest_batch": limits}
+    except UserError as error:
+        raise SystemExit(f"throughput_biggan: {error}") from None
+    name = f"biggan {'128x128x3, width 96, bfloat16' if gpu else '32x32x3, width 16'}, batch {row['batch_size']}"
+    show(name, row)
+    for title in ("share_of_matrix_rate", "samples_per_second", "peak_bytes"):
+        print(f"  {title}: { {who: round(value, 3) for who, value in row[title].items()} }")
+    machine = {"torch_device": torch_peers.device_name()}
+    report("throughput_biggan", {"cases": {name: row}}, [SEED], versions={"torch": torch.__version__}, machine=machine)
+    best = min(ratio for who, ratio in row["ratio"].items() if gpu or who == "torch")
+    claims = {f"at least {row['bar']} times PyTorch's images a second": best >= row["bar"]}
+    claims |= {"40 % of the chip's matrix rate": row["share_of_matrix_rate"][LIBRARY] >= 0.4} if gpu else {}
+    tell(claims)
+
+
+if __name__ == "__main__":
+    main()
