@@ -1,18 +1,18 @@
 """What a large batch is worth: BigGANs that see equally many images in batches of 32 to 2,048.
 
     python experiments/batch_size_study.py small                       # CPU: Fashion-MNIST at width 8
-    python experiments/batch_size_study.py full --data cifar10.npz     # GPU: bfloat16, width 64
+    python experiments/batch_size_study.py full --data cifar10_from_jpeg.npz     # GPU: bfloat16, width 64
 
 Brock et al. 2018 (section 3) raise the batch from 256 to 2,048 at an equal number of rounds, so for eight times the
 images, and gain 46 % in Inception score. Here the images are equal, and the rounds are fewer the larger the batch is;
 Adam's rates are the same for all ("fixed", as in the paper's table 1), or grow with the root of the batch ("root": the
 noise in the steps stays equal, Malladi et al. 2022) from 2e-4 at 64.
 
-Claim, of `small`: at few images the number of steps counts for more than the noise in them. With fixed rates the
-Frechet distance grows with the batch; with the root of it less so, but it does.
+Claim, of `small`, still to be tested: at few images the number of steps counts for more than the noise in them. With
+fixed rates the Frechet distance grows with the batch; with the root of it less so, but it does.
 
 Small: 40,960 images, 3 seeds, Frechet distance, precision and recall to 2,000 training images in features of the
-clothes' classifier; about 2 hours on two CPU cores. Full: 6,400,000 images, 3 seeds, Inception's features, 10,000
+clothes' classifier; hours on two CPU cores. Full: 6,400,000 images, 3 seeds, Inception's features, 10,000
 samples. Writes runs/batch_size_study_*, results/batch_size_study_PART.json and figures/batch_size_study_PART.png.
 `--rates`, `--batches` and `--seeds` choose some; interrupted, it goes on where it was.
 """

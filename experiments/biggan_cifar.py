@@ -1,10 +1,10 @@
 """A BigGAN on CIFAR-10: what a few hundred rounds on a CPU show, and, on a GPU, the score of a full training.
 
-    python experiments/biggan_cifar.py small --data cifar10.npz    # CPU
-    python experiments/biggan_cifar.py full --data cifar10.npz     # GPU, bfloat16; --rounds for the time at hand
+    python experiments/biggan_cifar.py small --data cifar10_from_jpeg.npz    # CPU
+    python experiments/biggan_cifar.py full --data cifar10_from_jpeg.npz     # GPU, bfloat16; or --rounds N
 
 The data are any set of 32 x 32 color images with classes: CIFAR-10 from the TFDS catalog (`--data cifar10`), or a copy
-of it (`unpack_jpegs.py`; scores on JPEGs are named so). `full` has the settings with which PyTorch-StudioGAN reports a
+of it (`unpack_jpegs.py`). `full` has the settings with which PyTorch-StudioGAN reports a
 Frechet distance of 4.16 (3.35 with DiffAugment, as here) in Inception's features, 50,000 samples against the training
 set, the best checkpoint: width 96, z of 80, batches of 64, 5 moves of the discriminator, both rates 2e-4, 100,000
 rounds, averages from 1,000 rounds on. Best and final are told here, and every look on the way.

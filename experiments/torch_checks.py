@@ -4,6 +4,7 @@ Of a VAE outputs are compared, of a GAN each player's loss, the norm of its grad
 move leaves. All within 1e-3 of the largest entry, as float32 has it after a few layers of batch norms.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -34,7 +35,9 @@ def checked_peers(experiment: Experiment, arrays: dict[str, np.ndarray]) -> dict
     noise = np.random.default_rng(0).normal
     params = jax.tree.map(lambda leaf: leaf + np.float32(MOVED * noise(size=leaf.shape)), state.params)
     given = _given(experiment, arrays, noise)
-    expected = (_outputs if is_vae else _losses)(experiment, params, state.stats, given)
+    torch.backends.cudnn.allow_tf32 = False  # on a GPU, and only for this
+    with jax.default_matmul_precision("highest"):
+        expected = (_outputs if is_vae else _losses)(experiment, params, state.stats, given)
     for peer in peers.values():
         take(peer, params, state.stats)
         for what, result in (_peer_outputs if is_vae else _peer_losses)(peer, given).items():
@@ -42,6 +45,7 @@ def checked_peers(experiment: Experiment, arrays: dict[str, np.ndarray]) -> dict
             if not np.abs(result - ours).max() <= 1e-3 * np.abs(ours).max():
                 raise SystemExit(f"throughput: {what} differs from PyTorch's: {ours} and {result}")
         take(peer, state.params, state.stats)
+    torch.backends.cudnn.allow_tf32 = True
     return peers
 
 
@@ -86,6 +90,8 @@ def _peer_outputs(peer: torch_peers.VAE, given: dict[str, Any]) -> dict[str, tor
 
 def _losses(experiment: Experiment, params: Params, stats: Stats, given: dict[str, Any]) -> dict[str, Any]:
     config, spec = experiment.config.model, experiment.spec
+    if hasattr(config, "precision"):
+        config = dataclasses.replace(config, precision="float32")  # as the peers are, outside of autocast
     seams = gan.seams(config, spec)._replace(prior=lambda keys: jnp.asarray(given["latents"]))
     if config.penalty != "none":
         penalty = seams.terms["discriminator"]["penalty"]

@@ -4,15 +4,15 @@
     python experiments/truncation_curve.py --run DIR             # any run with a normal prior; on a GPU as well
 
 Entries of z beyond a threshold are drawn again, at thresholds from 2 down to 0.04, with batch statistics taken at the
-same threshold. Claims: on the way down precision rises and recall falls, to none at 0.04, where all samples of a class
-are one; the Frechet distance is least at a threshold in between or at none, and worst at 0.04. Classes differ: those
-that the data's own classifier recognizes best in samples, and least, are told, with its accuracy on 200 samples each.
+same threshold. Claims, still to be tested: on the way down precision rises and recall falls, to none at 0.04, where all
+samples of a class are one; the Frechet distance is least at a threshold in between or at none, and worst at 0.04.
+Classes differ: those that the data's own classifier recognizes best in samples, and least, are told, with its accuracy
+on 200 samples each.
 
 figures/truncation_curve.png has the curve; figures/truncation_grids.png samples of each class at thresholds 2, 1, 0.5
 and 0.04, from the same keys, and figures/truncation_classes.png 32 of the easiest and of the hardest class.
 
-Two minutes on two CPU cores, once the run is there (without one, training it takes 10 more). Writes
-results/truncation_curve.json.
+Minutes on two CPU cores, once the run is there. Writes results/truncation_curve.json.
 """
 
 from pathlib import Path

@@ -1,11 +1,11 @@
 """Unpacks images that are kept as JPEGs in one .npz, such as a copy of CIFAR-10, into one that `vaegan train` reads.
 
-    python experiments/unpack_jpegs.py cifar10_jpeg.npz cifar10.npz
+    python experiments/unpack_jpegs.py cifar10_jpeg.npz cifar10_from_jpeg.npz
 
 The first file holds, for `train` and `test`, SPLIT_jpeg (the bytes of all files in a row), SPLIT_offsets (n + 1, where
 each begins) and SPLIT_label. The second gets SPLIT_image (n, height, width, 3) uint8 and SPLIT_label. Claim: pixels are
-those of the JPEGs, decoded by Pillow; scores on them are of a JPEG copy, not of the original images, and are to be
-named so. Ten seconds for CIFAR-10's 60,000 on one core; 184 MB.
+those of the JPEGs, decoded by Pillow; scores on them are of a JPEG copy, not of the original images, which is what the
+file's name, on every card, should tell. Ten seconds for CIFAR-10's 60,000 on one core; 184 MB.
 """
 
 import io

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import tyro
 
 from vaegan_jax.errors import check
-from vaegan_jax.models import CONFIGS, biggan, biggan_deep
+from vaegan_jax.models import CONFIGS, biggan
 from vaegan_jax.parsing import check_model
 from vaegan_jax.training.config import RunConfig, Shard, TrainingConfig
 
@@ -145,4 +145,4 @@ def _cut_evenly(model: Any, resolution: int) -> Any:
 
 
 def _paper(model: Any, resolution: int) -> int | None:
-    return PAPER_IMAGES if type(model) in (biggan.Config, biggan_deep.Config) and resolution >= 128 else None
+    return PAPER_IMAGES if type(model) is biggan.Config and resolution == 128 else None

@@ -166,11 +166,11 @@ def test_checkpoints_of_biggan_pytorch_make_their_images_and_give_their_scores(s
 def test_the_averaged_generator_is_the_run_s_average_and_alone_its_weights_too(tmp_path):
     for seed, name in enumerate(("G", "G_ema")):
         torch.save(randomized(Generator(32, 2, 3, SHARED, CLASSES), seed).state_dict(), tmp_path / f"{name}_best0.pth")
-    options = {"ema_decay": 0.999, "batch_size": 50, "num_G_accumulations": 2}
+    options = {"ema_decay": 0.999, "batch_size": 50, "num_D_accumulations": 3, "num_D_steps": 4}
     torch.save({"itr": 9, "config": options}, tmp_path / "state_dict_best0.pth")
     both, paths = checkpoints.found(tmp_path / "G_best0.pth")
     assert paths.keys() == {"G", "G_ema", "state_dict"} and both.iterations == 9
-    assert np.isclose(both.halflife_kimg, np.log(2) / -np.log(0.999) * 100 / 1000)
+    assert np.isclose(both.halflife_kimg, np.log(2) / -np.log(0.999) * 600 / 1000)  # real images of a round
     (tmp_path / "G_best0.pth").rename(tmp_path / "alone.pth")
     alone, averaged = (checkpoints.found(tmp_path / name)[0] for name in ("alone.pth", "G_ema_best0.pth"))
     for found, params, averages in (

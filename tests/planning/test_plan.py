@@ -9,7 +9,7 @@ import pytest
 from vaegan_jax.data.sources import DataSpec
 from vaegan_jax.errors import Caution, UserError
 from vaegan_jax.models import CONFIGS
-from vaegan_jax.planning import changes
+from vaegan_jax.planning import changes, roofline
 from vaegan_jax.planning.changes import Planner, alternatives, fitting
 from vaegan_jax.planning.chips import CHIPS, GIB, chip, known
 from vaegan_jax.planning.plan import check_fits, plan
@@ -91,6 +91,7 @@ def test_a_roofline_is_as_fast_as_the_chip(planner):
     assert fast.limit == "compute" and slow.limit == "memory bandwidth"
     linked = planner_of(1.0, links=1e3)(config())
     assert linked.limit == "interconnect" and linked.seconds.total == linked.seconds.links
+    assert roofline.Seconds(5.0, 4.0, 6.0).limit == "compute"  # messages of 6 s are hidden behind 9
 
 
 @pytest.mark.slow
@@ -127,6 +128,11 @@ def test_a_run_without_enough_memory_is_refused_or_warned_of_before_it_begins():
         check_fits(experiment, jax.devices())  # these tell nothing
     with pytest.warns(Caution, match="this may need too much memory: .* within 30%"):
         check_fits(experiment, devices(made.memory.total - 1))
+    least = int(made.memory.state + 0.7 * made.memory.activations)
+    with pytest.warns(Caution):
+        check_fits(experiment, devices(least + 1))
+    with pytest.raises(UserError, match="too little memory: .* GiB predicted, .* of them activations, .* at least"):
+        check_fits(experiment, devices(least - 1))
     with pytest.raises(UserError, match="too little memory: the state alone takes .* GiB .* each of 4 devices"):
         check_fits(experiment, devices(made.memory.state - 1, "Radeon"))
 

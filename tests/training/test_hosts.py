@@ -189,8 +189,8 @@ def test_what_is_wrong_in_one_process_is_told_by_both(data, tmp_path):
 
 
 BIGGAN = [
-    *("biggan", "--model.width", "2", "--model.latent-size", "4", "--model.shared-size", "3"),
-    *("--model.discriminator-moves", "1", "--watch-every", "0", "--training.ema-halflife-kimg", "0"),
+    *("biggan", "--model.width", "8", "--model.latent-size", "4", "--model.shared-size", "3"),
+    *("--model.discriminator-moves", "1", "--watch-every", "0", "--training.ema-halflife-kimg", "0.1"),
 ]
 WIDE = ["gan", "--model.network", "mlp", "--model.hidden-sizes", "64", "64", "--model.latent-size", "4"]
 """With a kernel that is large enough to be split."""

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from vaegan_jax.data import ArraySource
-from vaegan_jax.models import biggan, gan, vae
+from vaegan_jax.models import CONFIGS, biggan, gan, vae
 from vaegan_jax.training import watching
 from vaegan_jax.training.config import RunConfig, TrainingConfig
 from vaegan_jax.training.experiment import assemble, first_state, generate
+from vaegan_jax.training.showing import grid_plan
 from vaegan_jax.training.watching import Utilization, Watch, leading, memory, pixel_variance, spectra
 
 RNG = np.random.default_rng(0)
@@ -138,6 +139,15 @@ def test_the_variance_of_samples_is_that_of_the_grid_s_latents_by_the_last_weigh
     assert watch(state) == found and watch.seconds > 0
     still = state._replace(params=jax.tree.map(jnp.zeros_like, state.params))
     assert watch(still)["samples/variance"] == 0
+
+
+def test_a_grid_of_one_image_a_class_is_watched_with_two():
+    arrays = {"image": PICTURES["image"][:, :2, :2, :1], "label": PICTURES["label"]}
+    source, training = ArraySource(arrays), TrainingConfig(sample_count=4)
+    model = CONFIGS["cgan"](network="mlp", hidden_sizes=(4,), latent_size=2)
+    experiment = assemble(RunConfig(model, batch_size=4, training=training), source.spec)
+    assert grid_plan(experiment)[0] == 4 == source.spec.classes
+    assert Watch(experiment, source)(made_up(experiment))["samples/variance"] > 0
 
 
 def test_memory_is_that_of_the_fullest_device_that_tells_and_else_of_the_process():

@@ -76,7 +76,7 @@ def found(tensors: Tensors, paths: dict[str, Path]) -> Found:
         )
         averages["generator"] = averaged[0]
     decay, batch = options.get("ema_decay", DECAY), options.get("batch_size", BATCH)
-    images = batch * options.get("num_G_accumulations", 1)
+    images = batch * options.get("num_D_accumulations", 1) * options.get("num_D_steps", model.discriminator_moves)
     notes = ()
     if options.get("BN_eps", EPSILON) != EPSILON:
         notes = (f"the last batch norm there has epsilon {EPSILON:g}, here {model.norm_epsilon:g} as all others",)

@@ -39,6 +39,6 @@ def attention_of(height: int, side: int) -> int:
     return -1 if plan((side, side, 3)).attention(-1) == height else height
 
 
-def halflife_kimg(decay: float, images_per_step: int) -> float:
-    """Of an average that keeps `decay` of the old at each step, in thousand images."""
-    return math.log(0.5) / math.log(decay) * images_per_step / 1000
+def halflife_kimg(decay: float, images_per_round: int) -> float:
+    """Of an average that keeps `decay` of the old in each round, in thousand real images."""
+    return math.log(0.5) / math.log(decay) * images_per_round / 1000

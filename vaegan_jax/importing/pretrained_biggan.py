@@ -64,7 +64,7 @@ def found(tensors: Tensors, paths: dict[str, Path]) -> Found:
         {"generator": params},
         {"generator": stats},
         {"generator": params},
-        halflife_kimg(DECAY, BATCH),
+        halflife_kimg(DECAY, BATCH * model.discriminator_moves),
     )
 
 

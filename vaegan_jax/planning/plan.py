@@ -78,7 +78,7 @@ class Plan(NamedTuple):
         return self.seconds.limit if self.fits else "memory"
 
 
-def plan(config: RunConfig, spec: DataSpec, on: Chip, utilization: float = 0.5, traced: Traced | None = None) -> Plan:
+def plan(config: RunConfig, spec: DataSpec, on: Chip, utilization: float = 0.4, traced: Traced | None = None) -> Plan:
     """The plan of a configuration for `config.devices` devices of a chip.
 
     `traced` is of the same configuration, on as many devices or others, with any batch. UserError for a model, data and
@@ -136,8 +136,8 @@ def size(tree: Any, bits: bool = True) -> int:
 def check_fits(experiment: Experiment, devices: Sequence[Any]) -> None:
     """Looks ahead, on devices that tell their memory (CPUs do not), whether a run will have enough of it.
 
-    UserError, with the numbers, where the state alone, which is exact, is more than a device has; a Caution where what
-    activations add, which is not, makes it more.
+    UserError, with the numbers, where the state alone, which is exact, is more than a device has, or is with the least
+    that activations may add; a Caution where it is with what they are predicted to add. Resident data are not counted.
     """
     own = (device for device in devices if device.process_index == jax.process_index())  # the only ones that tell
     limit = min(((device.memory_stats() or {}).get("bytes_limit", 0) for device in own), default=0)
@@ -155,6 +155,12 @@ def check_fits(experiment: Experiment, devices: Sequence[Any]) -> None:
     )
     on = known(devices[0].device_kind) or chip("h100")
     made = plan(config, experiment.spec, on, traced=trace(config, experiment.spec, devices[0].platform, count))
+    least = held.state + (1 - UNCERTAINTY) * made.memory.activations
+    check(
+        least <= limit,
+        f"too little memory: {made.memory.total / GIB:.1f} GiB predicted, {made.memory.activations / GIB:.1f} of them "
+        f"activations, {least / GIB:.1f} at least, and {has}{ways}",
+    )
     if made.memory.total > limit:
         told = f"{made.memory.total / GIB:.1f} GiB predicted, {made.memory.activations / GIB:.1f} of them activations"
         message = f"this may need too much memory: {told} within {UNCERTAINTY:.0%}, and {has}{ways}"

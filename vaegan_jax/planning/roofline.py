@@ -44,12 +44,13 @@ class Seconds(NamedTuple):
     @property
     def limit(self) -> str:
         """What takes longest."""
-        told = {"compute": self.arithmetic, "memory bandwidth": self.traffic, "interconnect": self.links}
-        return max(told, key=lambda name: told[name])
+        if self.links > self.arithmetic + self.traffic:
+            return "interconnect"
+        return "compute" if self.arithmetic >= self.traffic else "memory bandwidth"
 
 
 def kernels(program: Program, times: int = 1) -> Iterator[Kernel]:
-    """The operations that write, those in loops as often as they are played; of branches the first."""
+    """The operations that write, those in loops as often as they are played; of branches the last."""
     for step in written(program):
         operation = step.operation
         if operation.bodies:

@@ -31,7 +31,10 @@ def lines(made: Plan, utilization: float, images: int | None) -> list[str]:
         ("operations", f"{_number(made.flops.products)}FLOP a round in products, {_share(made, per)} a device"),
         ("memory", f"{_bytes(held.total)} a device, {held.total / on.memory:.0%} of what there is"),
         ("  exact", f"{_bytes(held.state)}: {told}"),
-        ("  estimate", f"{_bytes(held.activations)}, within {UNCERTAINTY:.0%}: activations, gradients, buffers"),
+        (
+            "  estimate",
+            f"{_bytes(held.activations)}, within {UNCERTAINTY:.0%} on CPUs: activations, gradients, buffers",
+        ),
         (
             "messages",
             f"{_bytes(each.total)} sent by each device a round: gradients {_bytes(each.gradients)}, statistics and "

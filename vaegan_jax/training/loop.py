@@ -210,9 +210,11 @@ def _stretches(
         config.dynamics_every,
         config.watch_every,
     )
-    compiled, patience = False, training.rounds_per_dispatch
+    compiled, patience = False, 1  # until a round has been timed
     while done < steps and not stopping:
         end = min(steps, *(done + interval - done % interval for interval in intervals if interval))
+        if not compiled:  # the first round compiles, the second one is timed
+            end = min(end, done + 2)
         if hosts.process_count() > 1:  # these hear of a signal at the end of a stretch
             end = min(end, done + patience)
         clock, pending, metrics = Clock(done), None, None

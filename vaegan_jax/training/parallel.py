@@ -137,9 +137,13 @@ def sharded(step: Callable[..., tuple[Any, Any]], devices: Sequence[jax.Device],
             return jax.tree.map(lambda leaf: _put(leaf, same), tree)
         return jax.tree.map(_put, tree, layout(tree, mesh, shard))
 
+    @functools.cache
+    def flops() -> int:
+        return _flops(traced)
+
     together = shard != "none" and process_count() > 1
     collect = lambda tree: jax.tree.map(_whole, tree)  # noqa: E731
-    return Lift(_in_turn(lifted, devices), place, collect, lambda: _flops(traced), together)
+    return Lift(_in_turn(lifted, devices), place, collect, lambda: flops() if traced else 0, together)
 
 
 def pmapped(step: Callable[..., tuple[Any, Any]], devices: Sequence[jax.Device]) -> Lift:
@@ -246,7 +250,7 @@ def _flops(traced: list[Any]) -> int:
     """Of a round: of the loop over rounds a body counts once."""
     from vaegan_jax.planning import flops, program
 
-    return flops.count(program.flat(traced[0])).products if traced else 0
+    return flops.count(program.flat(traced[0])).products
 
 
 def _deal(leaf: np.ndarray, devices: int) -> np.ndarray:

@@ -54,7 +54,9 @@ class Watch:
         That is the variance of the images of a sample grid by the last weights, with running statistics, as a share of
         the data's; of a conditional model within classes.
         """
-        begun, experiment, (count, _, labels) = time.monotonic(), self._experiment, grid_plan(self._experiment)
+        begun, experiment, (count, columns, labels) = time.monotonic(), self._experiment, grid_plan(self._experiment)
+        count = max(count, 2 * (columns or 1))  # a variance is one of two images at least
+        labels = None if labels is None else np.resize(labels, count)
         samples = generate(experiment, state.params, state.stats, count, experiment.config.seed, labels)
         found = spectra(state.params, state.stats)
         found["samples/variance"] = pixel_variance(samples, labels) / self._spread
