@@ -20,7 +20,6 @@ runs/interpolation, results/interpolation.json and figures/interpolation.png. In
 """
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +35,14 @@ from solvers_on_dcgan import interval
 
 from vaegan_jax.data import load
 from vaegan_jax.dynamics.panels import COLORS
+from vaegan_jax.editing.interpolation import images_of
 from vaegan_jax.evaluation.features import classifier
 from vaegan_jax.evaluation.features.extractor import Extractor, extract
 from vaegan_jax.evaluation.frechet import distance_of_features
 from vaegan_jax.evaluation.neighbors import precision_recall
 from vaegan_jax.latents import great_circle, line
 from vaegan_jax.pictures import grid, to_uint8
-from vaegan_jax.training.experiment import CHUNK, Experiment, example_range, weights_for_sampling
+from vaegan_jax.training.experiment import Experiment, example_range, weights_for_sampling
 from vaegan_jax.training.reading import read
 from vaegan_jax.training.run import write
 
@@ -69,36 +69,23 @@ def ends(experiment: Experiment, seed: int, count: int) -> tuple[jax.Array, jax.
     return tuple(prior(example_range(key, 0, count)) for key in keys)
 
 
-def generator_of(experiment: Experiment, params, stats):
-    """Latents (n, d) -> images, uint8, in batches of one size."""
-    draw = jax.jit(lambda z: experiment.model.generate(experiment.config.model, experiment.spec, params, stats, z))
-
-    def batches(z: jax.Array) -> Iterator[np.ndarray]:
-        for at in range(0, len(z), CHUNK):
-            part = z[at : at + CHUNK]
-            filled = jnp.concatenate([part, jnp.zeros((CHUNK - len(part), z.shape[1]))])
-            yield to_uint8(draw(filled))[: len(part)]
-
-    return batches
-
-
 def looked_at(experiment: Experiment, params, stats, network: Extractor, real: np.ndarray, seed: int, count: int):
     """Norms of latents and scores of their images along both paths, a row a path and share; how far apart middles are.
 
     That is the root of the mean squared difference of pixels between a pair's two middles, over that between its ends.
     """
     a, b = ends(experiment, seed, count)
-    generate, rows, kept = generator_of(experiment, params, stats), [], {}
+    rows, kept = [], {}
     for name, path in PATHS.items():
         for share in SHARES:
             z = along(path, a, b, share)
-            images = kept[name, share] = np.concatenate(list(generate(z)))
+            images = kept[name, share] = to_uint8(images_of(experiment, params, stats, z))
             told = scored(network, real, images)
             length = np.linalg.norm(np.asarray(z, np.float64), axis=1)
             rows.append(
                 {"path": name, "share": share, "norm": length.mean(), "norm_deviation": length.std(ddof=1)} | told
             )
-    other = np.concatenate(list(generate(b)))
+    other = to_uint8(images_of(experiment, params, stats, b))
     apart = [
         float(np.sqrt(np.square(x.astype(float) - y).mean()))
         for x, y in ((kept["line", 0.5], kept["great circle", 0.5]), (kept["line", 0.0], other))
@@ -205,7 +192,7 @@ def strips(folder: Path, seed: int) -> np.ndarray:
     a, b = ends(experiment, seed, SHOWN)
     shares = jnp.linspace(0, 1, 2 * len(SHARES) - 1)
     z = jnp.concatenate([path(*pair, shares) for pair in zip(a, b, strict=True) for path in PATHS.values()])
-    return grid(np.concatenate(list(generator_of(experiment, params, stats)(z))) / 127.5 - 1, len(shares))
+    return grid(images_of(experiment, params, stats, z), len(shares))
 
 
 def picture(results: dict[str, Any], sheet: np.ndarray) -> Figure:

@@ -8,10 +8,9 @@ import warnings
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 import tyro
 
-from vaegan_jax import cli_dynamics, cli_evaluation, cli_plan
+from vaegan_jax import cli_dynamics, cli_evaluation, cli_images, cli_plan
 from vaegan_jax.errors import Caution, UserError, check
 from vaegan_jax.models import MODELS
 from vaegan_jax.models.catalog import CATALOG
@@ -22,7 +21,6 @@ Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
 Coordinator = Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT")]
 Name = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
 Number = Annotated[int | None, tyro.conf.arg(metavar="INT")]
-LARGEST_GRID = 10_000
 
 
 def train(
@@ -76,65 +74,6 @@ def resume(
     check(steps is None or steps > 0, f"steps must be at least 1, not {steps}")
     with hosts.joined(coordinator, process_count, process_id):
         loop.resume(run, steps, data, devices=devices, parallel=parallel, shard=shard)
-
-
-def sample(
-    run: Run,
-    count: int = 64,
-    output: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
-    seed: Number = None,
-    label: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CLASS...")] = (),
-    truncation: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None,
-) -> None:
-    """Draw images from a run; needs neither its data nor an accelerator.
-
-    Args:
-        run: Folder of the run.
-        count: Number of images.
-        output: FILE.png for a grid, or FILE.npz for the array "image", (count, height, width, channels) uint8;
-            by default NAME-samples.png here.
-        seed: Seed of the latents; by default the run's.
-        label: Classes, by name or number, that the images are of in turn, for a model that is told classes; a grid then
-            has a column for each. By default each image draws its own.
-        truncation: Draws each entry of z again that is beyond this, 2, 1 or 0.5 for instance: better and less varied.
-    """
-    from vaegan_jax import pictures
-    from vaegan_jax.training import reading
-
-    output = output or Path(f"{run.resolve().name}-samples.png")
-    check(output.suffix in (".png", ".npz"), f"output must end in .png or .npz, not {output.name!r}")
-    check(
-        output.suffix == ".npz" or count <= LARGEST_GRID,
-        f"a grid holds {LARGEST_GRID:,} images at most: use --output FILE.npz",
-    )
-    images, sampled_with = reading.sample(run, count, seed, label, truncation)
-    _save(output, {"image": images}, lambda: pictures.grid(images, len(label) if len(label) > 1 else None))
-    print(f"{count} samples: {output}  ({sampled_with})")
-
-
-def reconstruct(
-    run: Run,
-    output: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
-    count: int = 64,
-    data: Name = None,
-) -> None:
-    """Show test images beside their reconstructions, for models with an encoder.
-
-    Args:
-        run: Folder of the run.
-        output: FILE.png for a grid of pairs, or FILE.npz for the arrays "image" and "reconstruction", uint8;
-            by default NAME-reconstructions.png here.
-        count: Number of images.
-        data: Where its data are now, if they have moved.
-    """
-    from vaegan_jax import pictures
-    from vaegan_jax.training import reading
-
-    output = output or Path(f"{run.resolve().name}-reconstructions.png")
-    check(output.suffix in (".png", ".npz"), f"output must end in .png or .npz, not {output.name!r}")
-    real, rebuilt = reading.reconstructions(run, count, data)
-    _save(output, {"image": real, "reconstruction": rebuilt}, lambda: pictures.pairs(real, rebuilt))
-    print(f"{len(real)} test images above their reconstructions: {output}")
 
 
 def inspect(
@@ -220,30 +159,18 @@ def _show(name: str, split: str, output: Path | None) -> None:
     source = telling.at_one_size(name, split)
     chosen = order(0, 0, len(source))[:100]
     facts = telling.facts(name)
-    _save(output, {}, lambda: pictures.grid(images(source, chosen)))
+    cli_images.save(output, {}, lambda: pictures.grid(images(source, chosen)))
     for title, value in facts.items():
         print(f"{title:12} {value}")
     print(f"{'sheet':12} {output}")
 
 
-def _save(output: Path, arrays: dict[str, np.ndarray], picture) -> None:
-    from vaegan_jax.pictures import npz, png, to_uint8
-    from vaegan_jax.training.run import write
-
-    try:
-        if output.suffix == ".npz":
-            write(output, npz({name: to_uint8(array) for name, array in arrays.items()}))
-        else:
-            write(output, png(picture()))
-    except OSError as error:
-        raise UserError(f"cannot write {output}: {error.strerror or error}") from error
-
-
 COMMANDS = {
     "train": train,
     "resume": resume,
-    "sample": sample,
-    "reconstruct": reconstruct,
+    "sample": cli_images.sample,
+    "interpolate": cli_images.interpolate,
+    "reconstruct": cli_images.reconstruct,
     "inspect": inspect,
     "models": models,
     "data": data,

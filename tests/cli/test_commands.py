@@ -124,6 +124,21 @@ def test_samples_are_drawn_where_asked_for(place, tmp_path, monkeypatch):
     assert Path("new/folder/nine.png").read_bytes() == Path("moved-samples.png").read_bytes()
 
 
+def test_rows_go_from_sample_to_sample_as_a_picture_a_film_or_arrays(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = done("interpolate", place / "gan", "--count", 3, "--steps", 4)
+    assert told.startswith("3 rows of 4: gan-interpolation.png  (averaged weights (half-life 10 kimg)")
+    wide, high = Image.open("gan-interpolation.png").size
+    assert wide > high
+    done("interpolate", place / "gan", "--count", 3, "--steps", 4, "--output", "rows.npz")
+    rows = np.load("rows.npz")["image"]
+    assert rows.shape == (3, 4, 8, 8, 1) and rows.dtype == np.uint8
+    ends = rows[:, [0, -1]].reshape(6, 8, 8, 1).astype(int)
+    np.testing.assert_allclose(ends, sampled(place / "gan", "ends.npz", "--count", 6), atol=1)  # a last bit rounds
+    done("interpolate", place / "gan", "--count", 3, "--steps", 4, "--output", "film.gif")
+    assert Image.open("film.gif").n_frames == 4
+
+
 def test_the_averaged_generator_is_what_is_sampled(place, monkeypatch, tmp_path):
     monkeypatch.chdir(place)
     told = {run: done("sample", run, "--output", tmp_path / "s.png") for run in ("vae", "gan")}

@@ -138,6 +138,20 @@ BAD = {
     "samples in a file, as arrays": (["sample", "vae", "--output", "file/s.npz"], ["cannot write file/s.npz"]),
     "samples where nothing can be": (["sample", "vae", "--output", "/proc/none/s.png"], ["cannot write /proc/none"]),
     "a grid of a million": (["sample", "vae", "--count", 10**6], ["10,000 images at most", ".npz"]),
+    "no rows": (["interpolate", "vae", "--count", 0], ["count must be at least 1, not 0"]),
+    "a row of one image": (["interpolate", "vae", "--steps", 1], ["steps must be at least 2, one for each end, not 1"]),
+    "rows by a seed below zero": (["interpolate", "vae", "--seed", -1], ["seed must be in 0 .. 2^32 - 1, not -1"]),
+    "rows as a text": (["interpolate", "vae", "--output", "i.txt"], ["output must end in .png, .gif or .npz"]),
+    "rows in a file": (["interpolate", "vae", "--output", "file/i.gif"], ["cannot write file/i.gif"]),
+    "a grid of ten thousand rows": (["interpolate", "vae", "--count", 10**4], ["10,000 images at most", ".npz"]),
+    "rows between classes that nobody told": (
+        ["interpolate", "vae", "--between", "classes"],
+        ["vae was not told classes, so there is nothing between them"],
+    ),
+    "rows of a class that nobody told": (
+        ["interpolate", "vae", "--label", 1],
+        ["vae was not told classes, so there is no label to choose"],
+    ),
     "reconstructions of a GAN": (["reconstruct", "gan"], ["gan cannot reconstruct: it has no encoder"]),
     "reconstructions without the data": (["reconstruct", "vae"], ["gone.npz; give the path of an .npz file"]),
     "reconstructions of other images": (["reconstruct", "reshaped"], ["odd.npz has images of (7, 7, 1)", "(8, 8, 1)"]),
@@ -162,7 +176,7 @@ BAD = {
     "a sheet as arrays": (["data", "show", "data.npz", "--output", "s.npz"], ["output must end in .png, not 's.npz'"]),
     "a sheet in a file": (["data", "show", "data.npz", "--output", "file/s.png"], ["cannot write file/s.png"]),
 }
-for command in ("resume", "sample", "reconstruct", "inspect"):
+for command in ("resume", "sample", "interpolate", "reconstruct", "inspect"):
     BAD |= {
         f"{command} of nothing": ([command, "none"], ["there is no run none: the folder does not exist"]),
         f"{command} of a folder that is no run": (
@@ -197,7 +211,7 @@ def test_what_is_wrong_is_told_in_one_line_and_changes_nothing(words, told, plac
 UNPARSED = {
     "no command": (
         [],
-        "Expected one of {train, resume, sample, reconstruct, inspect, models, data, evaluate, compare,",
+        "Expected one of {train, resume, sample, interpolate, reconstruct, inspect, models, data, evaluate, compare,",
     ),
     "no folder": (["sample"], "Missing from vaegan sample: DIR"),
     "a flag that does not exist": ([*TRAIN, "--stepz", 3], "unknown option --stepz. Did you mean --steps?"),

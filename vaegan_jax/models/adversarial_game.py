@@ -148,15 +148,21 @@ def lay(
 def generate(
     generator: Network, params: Params, stats: Stats, latent: jax.Array, labels, classes: int, train: bool, **noise
 ) -> tuple[jax.Array, Stats]:
-    """Images in [-1, 1] of latents (n, d) and labels (n,) or None, and the generator's new stats."""
+    """Images in [-1, 1] of latents (n, d) and labels (n,), weights of classes (n, k) or None; the generator's stats."""
     told = one_hot(labels, classes)
     output, moved = generator.apply(params["generator"], stats["generator"], latent, told, train=train, **noise)
     return jnp.tanh(output), moved
 
 
-def one_hot(labels: Int[Array, " n"] | None, classes: int) -> Float[Array, "n k"] | None:
-    """Labels as the networks are told them; zeros for -1, an image without a label."""
-    return None if labels is None else jax.nn.one_hot(labels, classes, dtype=float)
+def one_hot(labels: Int[Array, " n"] | Float[Array, "n k"] | None, classes: int) -> Float[Array, "n k"] | None:
+    """Labels as the networks are told them; zeros for -1, an image without a label. Weights of classes stay so."""
+    weighed = labels is None or labels.ndim == 2
+    return labels if weighed else jax.nn.one_hot(labels, classes, dtype=float)
+
+
+def drawn_classes(keys: Key[Array, " n"], count: int) -> Int[Array, " n"]:
+    """The classes of samples, each drawn by its key."""
+    return jax.vmap(lambda key: jax.random.randint(jax.random.fold_in(key, 1), (), 0, count))(keys)
 
 
 def completed(labels: Int[Array, " n"], keys: Key[Array, " n"], count: int) -> Int[Array, " n"]:

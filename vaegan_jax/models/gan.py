@@ -235,7 +235,7 @@ def sample(
     """
     count = told(config, spec)
     if count and labels is None:
-        labels = jax.vmap(lambda key: jax.random.randint(jax.random.fold_in(key, 1), (), 0, count))(keys)
+        labels = adversarial_game.drawn_classes(keys, count)
     z = (prior or PRIORS[config.prior](config.latent_size))(keys)
     images, moved = _generate(config, spec, params, stats, z, labels, train)
     return images, stats | {"generator": moved}
@@ -244,7 +244,8 @@ def sample(
 def generate(config: Config, spec: DataSpec, params, stats, z, labels=None) -> jax.Array:
     """Images in [-1, 1], one per latent, (n, height, width, channels); batch norm by its running statistics.
 
-    Without `labels`, a conditional model's images are of the classes 0, 1, ... in turn.
+    `labels` are classes (n,), or weights of them (n, k), as between two. Without any, a conditional model's images are
+    of the classes 0, 1, ... in turn.
     """
     if (count := told(config, spec)) and labels is None:
         labels = jnp.arange(len(z)) % count

@@ -1,0 +1,100 @@
+"""Rows between two samples: their ends are the samples, and what is between goes evenly from the one to the other."""
+
+import jax
+import numpy as np
+import pytest
+
+from vaegan_jax.data.sources import DataSpec
+from vaegan_jax.editing.interpolation import Interpolation, images_of, points
+from vaegan_jax.errors import UserError
+from vaegan_jax.models import biggan, gan, infogan, vae
+from vaegan_jax.training.config import RunConfig, TrainingConfig
+from vaegan_jax.training.experiment import (
+    SAMPLES,
+    assemble,
+    example_range,
+    first_state,
+    generate,
+    weights_for_sampling,
+)
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+SPEC = DataSpec("made up", (8, 8, 1), classes=3, class_names=("cup", "pot", "pan"))
+DENSE = gan.Config(network="mlp", hidden_sizes=(8,), latent_size=6, condition="projection")
+KEYS = example_range(jax.random.fold_in(jax.random.key(4), SAMPLES), 0, 6)
+SHARES = np.linspace(0, 1, 5)[:, None]
+
+
+def experiment(config, spec=SPEC):
+    return assemble(RunConfig(config, batch_size=8, training=TrainingConfig(ema_halflife_kimg=0.0)), spec)
+
+
+def rows(config, labels=(), **how):
+    z, told = points(experiment(config), Interpolation(3, 5, **how), KEYS, labels)
+    return np.asarray(z).reshape(3, 5, -1), None if told is None else np.asarray(told).reshape(3, 5, -1)
+
+
+@pytest.mark.parametrize(
+    ("config", "between"),
+    [
+        (DENSE, "both"),
+        (vae.Config(hidden_sizes=(8,), latent_size=3), "latents"),
+        (infogan.Config(network="mlp", hidden_sizes=(8,)), "latents"),
+    ],
+    ids=["gan", "vae", "infogan"],
+)
+def test_the_ends_of_a_row_are_two_samples_in_turn(config, between):
+    here = experiment(config)
+    params, stats, _ = weights_for_sampling(here, first_state(here))
+    z, told = points(here, Interpolation(3, 5, between), KEYS)
+    images = images_of(here, params, stats, z, told).reshape(3, 5, 8, 8, 1)
+    ends = images[:, [0, -1]].reshape(6, 8, 8, 1)
+    np.testing.assert_allclose(ends, generate(here, params, stats, 6, seed=4), atol=1e-6)
+    assert np.abs(np.diff(images, axis=1)).max((2, 3, 4)).min() > 1e-4
+
+
+def test_a_biggans_classes_go_along_a_line_of_their_embeddings():
+    """Of its first layer, where they enter linearly: the middle of two classes is the mean of the two."""
+    spec = DataSpec("made up", (32, 32, 3), classes=3)
+    here = experiment(biggan.Config(width=4, latent_size=8, attention=0), spec)
+    _, told = points(here, Interpolation(3, 5, "classes"), KEYS, ["0", "2"])
+    kernel = np.asarray(first_state(here).params["generator"]["shared"]["kernel"], np.float64)
+    embedded = np.asarray(told, np.float64).reshape(3, 5, 3) @ kernel
+    np.testing.assert_allclose(embedded[:, 2], np.broadcast_to((kernel[0] + kernel[2]) / 2, (3, len(kernel[0]))))
+
+
+def test_lengths_go_evenly_on_the_great_circle_and_latents_on_the_line():
+    z, _ = rows(DENSE)
+    first, last = z[:, :1], z[:, -1:]
+    lengths = np.linalg.norm(z, axis=2)
+    np.testing.assert_allclose(lengths, (1 - SHARES.T) * lengths[:, :1] + SHARES.T * lengths[:, -1:], rtol=1e-5)
+    straight, _ = rows(DENSE, path="line")
+    np.testing.assert_allclose(straight, (1 - SHARES) * first + SHARES * last, atol=1e-6)
+    assert (np.linalg.norm(straight[:, 2], axis=1) < lengths[:, 2]).all()
+
+
+def test_between_latents_the_class_stands_and_between_classes_the_latent():
+    z, told = rows(DENSE, ["pan", "cup"])
+    np.testing.assert_array_equal(told.argmax(2), np.repeat([[2], [0], [2]], 5, 1))
+    assert np.abs(np.diff(z, axis=1)).min() > 0
+    still, told = rows(DENSE, ["pan", "1"], between="classes")
+    np.testing.assert_allclose(still[:, 0], z[:, 0], atol=1e-6)  # an end of a circle is rounded
+    assert (np.diff(still, axis=1) == 0).all()
+    np.testing.assert_allclose(told, np.broadcast_to((1 - SHARES) * [0, 0, 1] + SHARES * [0, 1, 0], told.shape))
+
+
+def test_rows_are_the_same_whichever_their_number():
+    z, told = rows(DENSE, between="both")
+    fewer, weights = points(experiment(DENSE), Interpolation(1, 5, "both"), KEYS[:2])
+    np.testing.assert_allclose(fewer, z[0], atol=1e-6)
+    np.testing.assert_allclose(weights, told[0])
+
+
+def test_truncated_ends_are_within_the_threshold():
+    z, _ = points(experiment(DENSE), Interpolation(3, 5), KEYS, truncation=0.5)
+    assert np.abs(np.asarray(z).reshape(3, 5, -1)[:, [0, -1]]).max() <= 0.5
+
+
+def test_a_model_without_classes_has_nothing_between_them():
+    with pytest.raises(UserError, match="vae was not told classes, so there is nothing between them"):
+        points(experiment(vae.Config(latent_size=3)), Interpolation(3, 5, "classes"), KEYS)
