@@ -71,7 +71,7 @@ def cut(run, after):
 
 
 def events(run):
-    """(step, name, value) of all scalars in the event files, whose checksums must be right."""
+    """(step, name, value) of all in the event files, whose checksums must be right: a number, or a picture's bytes."""
     (path,) = (run / "events").iterdir()
     content, at, told = path.read_bytes(), 0, []
     while at < len(content):
@@ -79,6 +79,9 @@ def events(run):
         data, (of_data,) = content[at + 12 : at + 12 + length], struct.unpack_from("<I", content, at + 12 + length)
         assert masked_crc32c(content[at : at + 8]) == check and masked_crc32c(data) == of_data
         event = Event.FromString(data)
-        told += [(event.step, value.tag, value.simple_value) for value in event.summary.value]
+        told += [
+            (event.step, each.tag, each.image.encoded_image_string if each.HasField("image") else each.simple_value)
+            for each in event.summary.value
+        ]
         at += 16 + length
     return told

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import sys
 import types
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -37,10 +38,15 @@ def package(monkeypatch):
     return pytest.importorskip("pytorch_pretrained_biggan")
 
 
-def stored(package, folder, width, size):
-    """A generator of that package, of 128 pixels, random, in its files; its singular vectors follow its weights."""
+def stored(package, folder, width, size, side=128):
+    """A generator of that package, random, in its files; its singular vectors follow its weights.
+
+    Its layers are those of the published configurations, of which the package itself holds that of 128 pixels.
+    """
     settings = {"z_dim": size, "class_embed_dim": size, "channel_width": width, "num_classes": CLASSES}
-    config = package.BigGANConfig(**settings)
+    layers = [layer for a, b in pairwise(UP[side]) for layer in ((False, a, a), (True, a, b))]
+    config = package.BigGANConfig(**settings, output_dim=side, layers=layers)
+    assert side != 128 or layers == package.BigGANConfig().layers
     model = randomized(package.BigGAN(config), seed=1)
     for module in model.modules():
         if hasattr(module, "weight_u"):
@@ -86,15 +92,19 @@ def generator_of(config, spec, params, z, labels):
 
 
 @pytest.mark.slow
-def test_biggan_deep_of_the_package_makes_its_images_at_truncations_on_and_between_its_statistics(package, tmp_path):
-    model, (z, labels) = stored(package, tmp_path, 4, 8), drawn(8)
+@pytest.mark.parametrize("side", [128, 256, 512])
+def test_biggan_deep_of_the_package_makes_its_images_at_truncations_on_and_between_its_statistics(
+    side, package, tmp_path
+):
+    model, (z, labels) = stored(package, tmp_path, 4, 8, side), drawn(8)
     said = []
     run = import_run(tmp_path, tmp_path / "run", said.append)
     assert said == ["the checkpoint has no discriminator: that of the run is new and has learned nothing"]
     experiment, state, step = read(run)
     config = experiment.config.model
     assert (config.width, config.image_filters, config.statistics_bins, config.norm_epsilon) == (4, 4, 51, 1e-4)
-    assert step == 0 and config.attention == -1 and experiment.spec.classes == CLASSES
+    assert step == 0 and config.attention in (-1, 64) and experiment.spec.classes == CLASSES
+    assert experiment.spec.image_shape == (side, side, 3)
     generate = generator_of(config, experiment.spec, state.averages, z, labels)
 
     def at(cut):
@@ -117,17 +127,11 @@ def test_biggan_deep_of_the_package_in_its_published_size(package, tmp_path):
     assert_images_of(model, z, labels, generate, lambda cut: {"generator": binned.at(stats, cut)})
 
 
-SIZES = [
-    (32, False, "own"),
-    *(
-        pytest.param(32, True, "inner", marks=pytest.mark.slow),
-        pytest.param(64, False, "synchronized", marks=pytest.mark.slow),
-    ),
-    *(
-        pytest.param(128, True, "own", marks=pytest.mark.slow),
-        pytest.param(256, False, "inner", marks=pytest.mark.slow),
-    ),
+LARGER = [
+    *((32, True, "inner"), (64, False, "synchronized"), (64, True, "own"), (128, True, "own"), (128, False, "inner")),
+    *((256, False, "inner"), (256, True, "synchronized"), (512, False, "own")),
 ]
+SIZES = [(32, False, "own"), *(pytest.param(*size, marks=pytest.mark.slow) for size in LARGER)]
 
 
 @pytest.mark.parametrize(("side", "deep", "place"), SIZES)
@@ -160,6 +164,8 @@ def test_checkpoints_of_biggan_pytorch_make_their_images_and_give_their_scores(s
     record = json.loads((run / "config.json").read_text())["imported"]
     assert (record["layout"], record["iterations"], record["averages"]) == ("BigGAN-PyTorch", 1234, False)
     assert record["discriminator"] == "imported"
+    (line,) = (line for line in done("inspect", run).splitlines() if line.startswith("imported"))
+    assert line.startswith("imported    BigGAN-PyTorch: ") and f"G.pth ({record['files']['G']['sha256'][:12]})" in line
 
 
 @pytest.mark.slow

@@ -53,6 +53,7 @@ def test_a_run_begins_with_another_s_networks_and_resumes_exactly_without_it(pla
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(begun.opt))
     taken = json.loads((place / "whole" / "config.json").read_text())["initial"]
     assert taken["round"] == 3 and taken["run"] == str(place / "first")
+    assert f"begun with  {place / 'first'}, round 3 ({taken['sha256'][:12]})" in done("inspect", "whole").splitlines()
     for run, after in (("half", 2), ("killed", -1)):  # the other as if it had died before its first checkpoint
         shutil.copytree("whole", run)
         cut(place / run, after)

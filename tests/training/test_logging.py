@@ -66,3 +66,14 @@ def test_waiting_for_data_is_told_above_five_percent(time):
     little, much = lines([(10, 0.05), (20, 0.12)], time)
     assert little == "round 10 of 100  0:00:45 left  1,234 images/s  vae 3.5"
     assert much == "round 20 of 100  0:00:40 left  1,234 images/s  vae 3.5  waiting for data 12%"
+
+
+def test_the_largest_singular_value_stays_on_the_line_until_it_is_watched_again(time):
+    speed, spectra = {"images_per_second": 1234.0, "data_wait": 0.0}, {"sigma/a": 2.5, "sigma/b": 3.251}
+    told = io.StringIO()
+    bar = Bar(Console(file=told, width=200), 0, 100, 617)
+    for row in (speed, speed | spectra | {"sigma_ratio/a": 9.0}, speed):
+        time.now += 6
+        bar.tell(row)
+    ends = [line.partition("images/s")[2] for line in told.getvalue().splitlines()]
+    assert ends == ["", "  sigma 3.25", "  sigma 3.25"]

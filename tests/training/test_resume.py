@@ -111,6 +111,9 @@ def test_metrics_and_events_tell_every_round_once(whole, tmp_path):
     for step, name, value in events(run):
         assert name not in told.setdefault(step, {})
         told[step][name] = value
+    pictures = {step: names.pop("samples") for step, names in told.items() if "samples" in names}
+    grids = {step: (run / "samples" / f"step-{step:08d}.png").read_bytes() for step in (8, 16, 20)}
+    assert pictures == grids
     for step, row in rows(run).items():
         speed, wait, *_ = (told[step].pop(name) for name in SPEED)
         assert (
@@ -118,7 +121,7 @@ def test_metrics_and_events_tell_every_round_once(whole, tmp_path):
             and 0 <= wait < 1
             and told[step] == {n: np.float32(value) for n, value in row.items() if n != "step"}
         )
-    assert list(told)[-1] == 20 and set(told) - {0} == set(rows(run))
+    assert list(told)[-1] == 20 and set(told) - {0} == set(rows(run)) | set(grids)
 
 
 def test_metrics_and_events_are_cut_back_before_anything_is_trained(whole, tmp_path, monkeypatch):
@@ -133,5 +136,5 @@ def test_metrics_and_events_are_cut_back_before_anything_is_trained(whole, tmp_p
     with pytest.raises(RuntimeError, match="stop here"):
         vaegan("resume", run)
     assert list(rows(run)) == [3, 6, 9]
-    assert {step for step, *_ in events(run)} - {0} == {3, 6, 9}
+    assert {step for step, *_ in events(run)} - {0} == {3, 6, 8, 9}
     assert [path.name for path in (run / "samples").iterdir()] == ["step-00000008.png"]

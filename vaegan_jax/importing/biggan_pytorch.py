@@ -207,7 +207,7 @@ def _settings(path: Path | None) -> tuple[int | None, dict[str, Any]]:
         value = options.get(name, values[0])
         told = f"{path} tells of a network with {name} {value!r:.40}, which ours does not have"
         check(value in values, f"{told}: {' or '.join(map(str, values))} only")
-    numbers = ("BN_eps", "ema_decay", "batch_size", "num_G_accumulations")
+    numbers = ("BN_eps", "ema_decay", "batch_size", "num_D_accumulations", "num_D_steps")
     plain = {name: options[name] for name in numbers if isinstance(options.get(name), int | float)}
     iterations = stored.get("itr")
     return iterations if isinstance(iterations, int) else None, plain

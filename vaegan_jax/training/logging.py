@@ -8,12 +8,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from vaegan_jax.errors import UserError
 from vaegan_jax.games import Metrics
 from vaegan_jax.training.checkpoint import Arrays
+from vaegan_jax.training.collapse import SIGMA
 from vaegan_jax.training.run import write
 
 PLAIN_INTERVAL_SECONDS = 5.0
@@ -25,7 +27,10 @@ MUCH_WAITING = 0.05
 
 
 class MetricsLog:
-    """metrics.jsonl, a line an interval, and the same as TensorBoard scalars. Opened by the trainer alone."""
+    """metrics.jsonl, a line an interval, and TensorBoard's scalars, of the same, and images, the sample grids.
+
+    Opened by the trainer alone.
+    """
 
     def __init__(self, folder: Path, step: int):
         """Opens both as `cut_back` leaves them."""
@@ -48,6 +53,15 @@ class MetricsLog:
         self._file.flush()
         self._scalars(row)
 
+    def picture(self, step: int, path: Path) -> None:
+        """Shows a sample grid, a PNG file of a round, in TensorBoard as well."""
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        with Image.open(path) as image:
+            width, height = image.size
+        content = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=path.read_bytes())
+        self._event(step, [Summary.Value(tag="samples", image=content)])
+
     def _open(self, step: int) -> None:
         from tensorboardX.event_file_writer import EventsWriter
 
@@ -60,6 +74,9 @@ class MetricsLog:
         self._events, self._flushed = EventsWriter(str(folder / "events" / "events")), time.monotonic()
         for row in self.rows:
             self._scalars(row)
+        for path in sorted((folder / "samples").glob("step-*.png")):
+            if (drawn := int(path.stem.removeprefix("step-"))) <= step:
+                self.picture(drawn, path)
         self._file = open(folder / "metrics.jsonl", "a")  # noqa: SIM115 (closed on exit)
 
     def _close(self) -> None:
@@ -73,11 +90,16 @@ class MetricsLog:
         self._close()
 
     def _scalars(self, row: Mapping[str, Any]) -> None:
-        from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.proto.summary_pb2 import Summary
 
         values = [Summary.Value(tag=name, simple_value=value) for name, value in row.items() if name != "step"]
-        self._events.write_event(Event(wall_time=time.time(), step=row["step"], summary=Summary(value=values)))
+        self._event(row["step"], values)
+
+    def _event(self, step: int, values: list[Any]) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        self._events.write_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
         if time.monotonic() - self._flushed > FLUSH_INTERVAL_SECONDS:
             self._flushed = time.monotonic()
             self._events.flush()
@@ -125,7 +147,7 @@ class Bar:
     def __init__(self, console: Console, done: int, steps: int, images_per_round: int):
         self._console, self._done, self._steps, self._images = console, done, steps, images_per_round
         self._last = time.monotonic()
-        self._bar = None
+        self._bar, self._spectra = None, []
         if console.is_terminal:
             text = TextColumn("{task.fields[told]}")
             columns = [BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), text]
@@ -151,12 +173,16 @@ class Bar:
             self._bar.stop()
 
     def tell(self, metrics: Mapping[str, float | int]) -> None:
-        """Shows speed, losses, mean scores, and how much of the time goes into waiting for data, if it is much."""
+        """Shows speed, losses, mean scores, the largest singular value of any layer when it was last watched, and how
+        much of the time goes into waiting for data, if it is much."""
         losses = {name.removesuffix("/loss"): value for name, value in metrics.items() if name.endswith("/loss")}
         told = [f"{metrics['images_per_second']:,.0f} images/s", *_utilization(metrics)]
         told += [f"{name} {value:.4g}" for name, value in losses.items()]
         scores = {what: metrics.get(f"discriminator/{what}") for what in ("real", "fake")}
         told += [f"D({what}) {value:.3g}" for what, value in scores.items() if value is not None]
+        if spectra := [value for name, value in metrics.items() if name.startswith(SIGMA)]:
+            self._spectra = [f"sigma {max(spectra):.3g}"]
+        told += self._spectra
         if metrics["data_wait"] > MUCH_WAITING:
             told.append(f"waiting for data {metrics['data_wait']:.0%}")
         told = "  ".join(told)

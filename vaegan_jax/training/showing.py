@@ -45,12 +45,15 @@ class Pictures:
             if int(path.stem.removeprefix("step-")) > done:
                 path.unlink()
 
-    def draw(self, state: State, step: int) -> None:
-        """Writes the sample grid of a round and, where there are averages, averages.png: with them and without."""
+    def draw(self, state: State, step: int) -> Path:
+        """Writes the sample grid of a round, whose file it returns, and, where there are averages, averages.png: with
+        them and without."""
         sheet, _ = self._samples(state)
-        write(self._folder / "samples" / f"step-{step:08d}.png", png(sheet))
+        path = self._folder / "samples" / f"step-{step:08d}.png"
+        write(path, png(sheet))
         if has_means(self._experiment):
             write(self._folder / "averages.png", png(self._against(state, sheet)))
+        return path
 
     def finish(self, state: State) -> tuple[dict[str, str], str]:
         """Writes the last pictures; returns their names by title, and what weights the samples were made with."""

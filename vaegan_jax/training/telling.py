@@ -15,6 +15,11 @@ def lines(facts: Mapping[str, Any]) -> list[str]:
         ("round", f"{facts['step']:,} of {facts['steps']:,}"),
         ("solver", f"{config['solver']['name']}, {facts['field_evaluations']:g} field evaluations a round"),
     ]
+    if imported := facts["imported"]:
+        files = ", ".join(f"{file['name']} ({file['sha256'][:12]})" for file in imported["files"].values())
+        told += [("imported", f"{imported['layout']}: {files}"), *(("imported", note) for note in imported["notes"])]
+    if initial := facts["initial"]:
+        told.append(("begun with", f"{initial['run']}, round {initial['round']:,} ({initial['sha256'][:12]})"))
     told += [("batch norm", facts["batch_norm"])] if facts["batch_norm"] else []
     told += [("parameters", f"{count:,} {network}") for network, count in facts["parameters"].items()]
     told += [("sha256", f"{sha256} {what}") for what, sha256 in facts["sha256"].items()]
