@@ -71,9 +71,9 @@ def test_devices_share_the_batch_and_the_split_states_but_not_the_work_of_a_roun
     assert sum(few.memory) == few.memory.total == few.memory.state + few.memory.activations
 
 
-def test_a_batch_is_what_a_dispatch_sends_to_a_device(planner):
-    # 2 rounds of 2 moves of 64 examples: an image, a position and a label each.
-    assert planner(config(4)).memory.batch == 2 * 2 * 64 * (8 * 8 * 3 + 4 + 4)
+def test_a_batch_is_what_two_dispatches_send_to_a_device(planner):
+    # 2 rounds each of 2 moves of 64 examples: an image, a position and a label each.
+    assert planner(config(4)).memory.batch == 2 * 2 * 2 * 64 * (8 * 8 * 3 + 4 + 4)
 
 
 def test_gathering_for_split_states_takes_as_long_as_reducing_and_once_more_for_parameters(planner):
@@ -135,6 +135,12 @@ def test_a_run_without_enough_memory_is_refused_or_warned_of_before_it_begins():
         check_fits(experiment, devices(least - 1))
     with pytest.raises(UserError, match="too little memory: the state alone takes .* GiB .* each of 4 devices"):
         check_fits(experiment, devices(made.memory.state - 1, "Radeon"))
+    data, others = 10**9, made.memory.total - made.memory.batch
+    check_fits(experiment, devices(others + data), data)
+    with pytest.warns(
+        Caution, match=r"H100 80GB HBM3\) has 0.9 GiB, 0.9 of them for the data \(--training.feeding str"
+    ):
+        check_fits(experiment, devices(others + data - 1), data)
 
 
 @pytest.mark.slow

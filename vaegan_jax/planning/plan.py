@@ -34,7 +34,8 @@ class Memory(NamedTuple):
     statistics: int
     """And what solvers keep."""
     batch: int
-    """The uint8 images, labels and positions of a dispatch."""
+    """The uint8 images, labels and positions of two dispatches: one is sent while the other is played. Data that live
+    on the device are not counted."""
     whole: int
     """Parameters that are split between rounds, whole within one."""
     activations: int
@@ -109,13 +110,13 @@ def plan(config: RunConfig, spec: DataSpec, on: Chip, utilization: float = 0.4, 
 
 
 def state_memory(experiment: Experiment, state: State, devices: int) -> Memory:
-    """What the state and a dispatch's batch take on each of so many devices, exactly; no activations."""
+    """What the state and the batches of two dispatches take on each of so many devices, exactly; no activations."""
     shard = experiment.config.shard
     where = layout(state, AbstractMesh((devices,), (AXIS,)), shard)
     own = jax.tree.map(
         lambda leaf, place: jax.ShapeDtypeStruct(place.shard_shape(leaf.shape), leaf.dtype), state, where
     )
-    batch = size(batch_of(experiment)) * experiment.config.training.rounds_per_dispatch // devices
+    batch = 2 * size(batch_of(experiment)) * experiment.config.training.rounds_per_dispatch // devices
     pairs = zip(jax.tree.leaves(state.params), jax.tree.leaves(own.params), strict=True)
     return Memory(
         size(own.params),
@@ -133,11 +134,12 @@ def size(tree: Any, bits: bool = True) -> int:
     return sum(math.prod(leaf.shape) * (leaf.dtype.itemsize if bits else 1) for leaf in jax.tree.leaves(tree))
 
 
-def check_fits(experiment: Experiment, devices: Sequence[Any]) -> None:
+def check_fits(experiment: Experiment, devices: Sequence[Any], data: int = 0) -> None:
     """Looks ahead, on devices that tell their memory (CPUs do not), whether a run will have enough of it.
 
     UserError, with the numbers, where the state alone, which is exact, is more than a device has, or is with the least
-    that activations may add; a Caution where it is with what they are predicted to add. Resident data are not counted.
+    that activations may add; a Caution where it is with what they are predicted to add. `data` are bytes of examples
+    that live on each device; batches then are indices.
     """
     own = (device for device in devices if device.process_index == jax.process_index())  # the only ones that tell
     limit = min(((device.memory_stats() or {}).get("bytes_limit", 0) for device in own), default=0)
@@ -146,7 +148,9 @@ def check_fits(experiment: Experiment, devices: Sequence[Any]) -> None:
     config, count = replace(experiment.config, devices=len(devices)), len(devices)
     state = jax.eval_shape(lambda: first_state(experiment))
     held = state_memory(experiment, state, count)
+    held = held._replace(batch=data) if data else held
     has = f"each of {count} devices ({devices[0].device_kind}) has {limit / GIB:.1f} GiB"
+    has += f", {data / GIB:.1f} of them for the data (--training.feeding stream keeps these away)" * bool(data)
     ways = "; vaegan plan tells what would make it fit"
     check(
         held.state <= limit,
@@ -155,14 +159,15 @@ def check_fits(experiment: Experiment, devices: Sequence[Any]) -> None:
     )
     on = known(devices[0].device_kind) or chip("h100")
     made = plan(config, experiment.spec, on, traced=trace(config, experiment.spec, devices[0].platform, count))
-    least = held.state + (1 - UNCERTAINTY) * made.memory.activations
+    activations = made.memory.activations
+    least, total = held.state + (1 - UNCERTAINTY) * activations, held.state + activations
     check(
         least <= limit,
-        f"too little memory: {made.memory.total / GIB:.1f} GiB predicted, {made.memory.activations / GIB:.1f} of them "
+        f"too little memory: {total / GIB:.1f} GiB predicted, {activations / GIB:.1f} of them "
         f"activations, {least / GIB:.1f} at least, and {has}{ways}",
     )
-    if made.memory.total > limit:
-        told = f"{made.memory.total / GIB:.1f} GiB predicted, {made.memory.activations / GIB:.1f} of them activations"
+    if total > limit:
+        told = f"{total / GIB:.1f} GiB predicted, {activations / GIB:.1f} of them activations"
         message = f"this may need too much memory: {told} within {UNCERTAINTY:.0%}, and {has}{ways}"
         warnings.warn(message, Caution, stacklevel=2)
 

@@ -41,7 +41,12 @@ def on_device(experiment: Experiment, source: Source) -> bool:
 
 def fits(source: Source) -> bool:
     """Whether all of the data can live on the device."""
-    return len(source) * sum(leaf.nbytes for leaf in source.example(0).values()) <= RESIDENT_BYTES
+    return size(source) <= RESIDENT_BYTES
+
+
+def size(source: Source) -> int:
+    """Bytes of all examples."""
+    return len(source) * sum(leaf.nbytes for leaf in source.example(0).values())
 
 
 def feeder(experiment: Experiment, source: Source, first: int = 0, part: int = 0, parts: int = 1) -> Feeding:
