@@ -13,7 +13,8 @@ A round is two moves of the discriminator and one of the generator, whole, as `v
 two for a multiplication and addition, are counted by `vaegan_jax.planning` for the library, and taken for PyTorch's as
 well. The peers are checked first: same weights,
 same losses and slopes. On a GPU the largest batch is found by doubling it in processes of their own, for each side, and
-told; the race, in which all lie beside each other, is at a quarter of the smaller one. No GPU has been measured yet.
+told; the race, in which all lie beside each other, is at a quarter of the smaller one. There a profile says which kinds
+of operations the library's time goes into; on a CPU each player's move alone is timed. No GPU has been measured yet.
 
 Five minutes on two CPU cores. Writes results/throughput_biggan.json. PyTorch: pip install '.[peers]'
 """
@@ -35,6 +36,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from common import options, report, tell
+from profiling import operations, shares
 from throughput import SEED, Case, library, put_together, race, show
 
 from vaegan_jax.errors import UserError
@@ -154,11 +156,21 @@ def memory() -> dict[str, int]:
     )
 
 
+def profile(experiment: Experiment, source: Any) -> dict[str, float]:
+    """The share of the library's time by kind of operation, over two dispatches; on a CPU nothing."""
+    if jax.default_backend() == "cpu":
+        return {}
+    run = library(experiment, source)
+    run(1)
+    return shares(operations(lambda: run(2)))
+
+
 def measure(case: Case, turns: int) -> dict[str, Any]:
     """All numbers of a case."""
     import torch_checks
 
     experiment, source = put_together(case)
+    kinds = profile(experiment, source)
     peers = torch_checks.checked_peers(experiment, source.arrays)
     peers |= compiled(experiment, source.arrays) if jax.default_backend() != "cpu" else {}
     row = race(case, experiment, source, peers, turns)
@@ -171,6 +183,7 @@ def measure(case: Case, turns: int) -> dict[str, Any]:
     return row | {
         "batch_size": case.batch_size,
         "operations_a_round": flops,
+        "profile": kinds,
         "matrix_rate": rate,
         "share_of_matrix_rate": {name: flops / taken / rate for name, taken in seconds.items()},
         "samples_per_second": sampling(experiment, peers, case.batch_size, turns),
@@ -203,7 +216,7 @@ def main() -> None:
         raise SystemExit(f"throughput_biggan: {error}") from None
     name = f"biggan {'128x128x3, width 96, bfloat16' if gpu else '32x32x3, width 16'}, batch {row['batch_size']}"
     show(name, row)
-    for title in ("share_of_matrix_rate", "samples_per_second", "peak_bytes"):
+    for title in ("share_of_matrix_rate", "samples_per_second", "peak_bytes", "profile"):
         print(f"  {title}: { {who: round(value, 3) for who, value in row[title].items()} }")
     machine = {"torch_device": torch_peers.device_name()}
     report("throughput_biggan", {"cases": {name: row}}, [SEED], versions={"torch": torch.__version__}, machine=machine)

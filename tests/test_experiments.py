@@ -279,7 +279,7 @@ def test_spectrum_of_a_gan_looks_at_its_stages():
 
 
 @pytest.mark.slow
-def test_solvers_on_dcgan_spend_the_same_and_go_on(tmp_path, monkeypatch):
+def test_solvers_on_dcgan_spend_the_same_and_go_on(tmp_path, monkeypatch, this_compiled_quickly):
     dcgan = script("solvers_on_dcgan")
     scores = iter(range(1, 101))
     fake = lambda run, how: [SimpleNamespace(name="FD", value=float(next(scores)))]  # noqa: E731

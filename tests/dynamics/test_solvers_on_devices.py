@@ -97,8 +97,13 @@ def test_four_devices_under_pmap_are_one(name, float64):
     assert_close((state, metrics), expected, 1e-9)
 
 
-@pytest.mark.slow
-@names
+SOME = ("extragradient", "consensus", "competitive", "unrolled", "anchored", "averaging", "lookahead-minmax")
+"""Of each kind one; the partitioner does for the others what it does for these."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SOME else pytest.mark.soak) for name in SOLVERS]
+)
 def test_four_devices_under_jit_are_one(name, float64):
     mesh = Mesh(np.array(jax.devices()[:4]), (AXIS,))
     same, split = (NamedSharding(mesh, spec) for spec in (PartitionSpec(), PartitionSpec(None, None, AXIS)))

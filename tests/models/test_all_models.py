@@ -145,9 +145,15 @@ def test_it_does_so_in_float64_too(config):
         check_round(config)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("network", ["dcgan", "sndcgan", "resnet"])
-@pytest.mark.parametrize("name", [name for name in MODELS if "dcgan" in NETWORKS[name] and name != "vae"])
+def combined():
+    """Each model with one network in turn, slow; with the others, to soak."""
+    names = [name for name in MODELS if "dcgan" in NETWORKS[name] and name != "vae"]
+    for place, (name, network) in enumerate(itertools.product(names, ("dcgan", "sndcgan", "resnet"))):
+        mark = pytest.mark.slow if place % 4 == 0 or name == "gan" else pytest.mark.soak
+        yield pytest.param(name, network, id=f"{name}-{network}", marks=mark)
+
+
+@pytest.mark.parametrize(("name", "network"), combined())
 def test_it_does_so_for_every_model_with_every_network(name, network):
     check_round(small(name, network))
 

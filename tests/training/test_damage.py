@@ -83,12 +83,14 @@ def test_a_file_cut_short_is_survived(part, whole, states, tmp_path):
     assert sha256(run) == states[20][0] and saved(run) == [10, 15, 20]
 
 
-@pytest.mark.slow
-def test_three_hundred_random_damages_are_survived(whole, states, tmp_path):
+@pytest.mark.parametrize(
+    "damages", [pytest.param(50, marks=pytest.mark.slow), pytest.param(300, marks=pytest.mark.soak)]
+)
+def test_random_damages_are_survived(damages, whole, states, tmp_path):
     run, chance, reached = tmp_path / "run", random.Random(1), []
     shutil.copytree(whole(VAE, ONE), run)
     files = data_files(run)
-    for _ in range(300):
+    for _ in range(damages):
         file = chance.choice(files)
         content = (run / file).read_bytes()
         place, length = chance.randrange(len(content)), chance.choice((1, 1, 64))

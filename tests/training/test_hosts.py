@@ -28,6 +28,15 @@ ENVIRONMENT["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # ten times as fast to comp
 ENVIRONMENT.pop("XLA_FLAGS", None)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_once(cache):
+    """One process finds what another has compiled."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(ENVIRONMENT, "JAX_COMPILATION_CACHE_DIR", str(cache / "processes"))
+        patched.setitem(ENVIRONMENT, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        yield
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "noise.npz"
@@ -231,10 +240,10 @@ def test_what_is_split_over_two_processes_is_gathered_by_both_and_written_by_one
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("devices", "lift"), [(2, "sharded"), (2, "pmapped"), (8, "sharded"), (8, "pmapped")])
-def test_twenty_rounds_of_a_biggan_follow_one_trajectory_on_any_devices(devices, lift, alone, tmp_path):
+@pytest.mark.parametrize("lift", ["sharded", "pmapped"])
+def test_twenty_rounds_of_a_biggan_follow_one_trajectory_on_eight_devices(lift, alone, tmp_path):
     run, words = alone
-    several = ["--steps", 20, "--devices", devices, "--parallel", lift, "--run", tmp_path / "run"]
+    several = ["--steps", 20, "--devices", 8, "--parallel", lift, "--run", tmp_path / "run"]
     assert outcomes([start(*words, *several)])[0][:2] == (0, [])
     assert_same_trajectory(tmp_path / "run", run)
 

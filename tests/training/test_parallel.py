@@ -1,5 +1,7 @@
 """Both lifts follow the trajectory of one device, in float64: a float32 GAN is chaotic, and could not tell."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,15 +16,15 @@ from vaegan_jax.training.config import RunConfig, TrainingConfig
 from vaegan_jax.training.experiment import PLAY, assemble, first_state, step_of
 from vaegan_jax.training.parallel import LIFTS, choose_devices, rounds
 
-SMALL = {
+MODELS = {
     "vae": (vae.Config(hidden_sizes=(16,), latent_size=4), 8),
     "gan": (gan.Config(width=4, latent_size=8), 8),
-}
-LARGER = {
-    "vae": (vae.Config(network="convolutional", width=4, latent_size=4), 28),
-    "gan": (gan.Config(width=4, latent_size=8, discriminator_moves=2, label_smoothing=0.1), 28),
+    "convolutional vae": (vae.Config(network="convolutional", width=4, latent_size=4), 28),
+    "larger gan": (gan.Config(width=4, latent_size=8, discriminator_moves=2, label_smoothing=0.1), 28),
     "gan with one batch of real and fake": (gan.Config(width=4, latent_size=8, joint_batch=True), 16),
 }
+SMALL, LARGER = list(MODELS)[:2], list(MODELS)[2:]
+LENGTH = 20
 JOINT = (("discriminator", "generator"),)
 
 
@@ -71,19 +73,25 @@ def assert_same(left, right, tolerance):
         np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=0, atol=tolerance * largest)
 
 
-def compare(model, side, how, devices, length, tolerance, micro_batches=1):
-    experiment, store, feed = setup(model, side, micro_batches)
-    step = step_of(experiment)
-    state, metrics = one_device(experiment, step, store, feed, length)
-    other, others = lifted(experiment, step, store, feed, length, how, devices)
-    assert_same(state, other, tolerance)
-    for name in metrics:
-        np.testing.assert_allclose(metrics[name], others[name], rtol=max(tolerance, 1e-9) * 100, err_msg=name)
-    moved = [
-        jnp.abs(a - b).max()
-        for a, b in zip(*map(jax.tree.leaves, (state.params, widened(first_state(experiment)).params)), strict=True)
-    ]
-    assert min(moved) > 1e-6  # every leaf of every network was trained
+@functools.cache
+def reference(name, micro_batches, quickly):
+    """A trajectory on one device, whose every leaf of every network is trained, and what it is of."""
+    experiment, store, feed = setup(*MODELS[name], micro_batches)
+    state, metrics = one_device(experiment, step_of(experiment), store, feed, LENGTH)
+    begun = widened(first_state(experiment)).params
+    leaves = zip(jax.tree.leaves(state.params), jax.tree.leaves(begun), strict=True)
+    assert min(jnp.abs(a - b).max() for a, b in leaves) > 1e-6
+    return experiment, store, feed, state, metrics
+
+
+def compare(name, how, devices, micro_batches=1, quickly=False):
+    """Follows a model in float64; `quickly` says how the test compiles, and so the reference."""
+    with jax.enable_x64(True):
+        experiment, store, feed, state, metrics = reference(name, micro_batches, quickly)
+        other, others = lifted(experiment, step_of(experiment), store, feed, LENGTH, how, devices)
+        assert_same(state, other, 1e-9)
+        for title in metrics:
+            np.testing.assert_allclose(metrics[title], others[title], rtol=1e-7, err_msg=title)
 
 
 FOUR = [
@@ -97,38 +105,34 @@ FOUR = [
 
 @pytest.mark.parametrize(("name", "how", "devices"), FOUR)
 def test_twenty_rounds_in_float64_follow_the_trajectory_of_one_device(name, how, devices):
-    with jax.enable_x64(True):
-        compare(*SMALL[name], how, devices, length=20, tolerance=1e-9)
+    compare(name, how, devices)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("how", "devices"), [(how, n) for how in LIFTS for n in (1, 2, 4)])
 @pytest.mark.parametrize("name", LARGER)
-def test_twenty_rounds_of_larger_networks_follow_it_on_any_number_of_devices(name, how, devices):
-    with jax.enable_x64(True):
-        compare(*LARGER[name], how, devices, length=20, tolerance=1e-9)
+def test_twenty_rounds_of_larger_networks_follow_it_on_any_number_of_devices(name, how, devices, this_compiled_quickly):
+    compare(name, how, devices, quickly=True)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("how", "devices"), [("sharded", 1), ("sharded", 2), ("pmapped", 1), ("pmapped", 2)])
 @pytest.mark.parametrize("name", SMALL)
-def test_twenty_rounds_of_small_networks_follow_it_on_one_and_two_devices(name, how, devices):
-    with jax.enable_x64(True):
-        compare(*SMALL[name], how, devices, length=20, tolerance=1e-9)
+def test_twenty_rounds_of_small_networks_follow_it_on_one_and_two_devices(name, how, devices, this_compiled_quickly):
+    compare(name, how, devices, quickly=True)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", LIFTS)
-def test_accumulated_rounds_follow_it_too(how):
-    with jax.enable_x64(True):
-        compare(*SMALL["vae"], how, 2, length=20, tolerance=1e-9, micro_batches=2)
+def test_accumulated_rounds_follow_it_too(how, this_compiled_quickly):
+    compare("vae", how, 2, micro_batches=2, quickly=True)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", LIFTS)
 @pytest.mark.parametrize("name", SMALL)
 def test_in_float32_the_first_round_agrees(name, how):
-    experiment, store, feed = setup(*SMALL[name])
+    experiment, store, feed = setup(*MODELS[name])
     # Parameters move by the learning rate at most, so gradients, which Adam normalizes, are compared by their norms.
     _, metrics = one_device(experiment, step_of(experiment), store, feed, 1)
     _, others = lifted(experiment, step_of(experiment), store, feed, 1, how, 4)
@@ -144,7 +148,7 @@ def test_in_float32_the_first_round_agrees(name, how):
 )
 @pytest.mark.parametrize(
     "model",
-    [gan.Config("mlp", latent_size=4, hidden_sizes=(8,)), pytest.param(SMALL["gan"][0], marks=pytest.mark.slow)],
+    [gan.Config("mlp", latent_size=4, hidden_sizes=(8,)), pytest.param(MODELS["gan"][0], marks=pytest.mark.slow)],
     ids=["mlp", "dcgan"],
 )
 def test_second_order_directions_are_right_on_several_devices(model, direction, how, this_compiled_quickly):
@@ -173,7 +177,7 @@ def test_second_order_directions_are_right_on_several_devices(model, direction, 
 
 
 def test_several_rounds_in_one_dispatch_are_the_same_bits_however_they_are_cut():
-    experiment, store, feed = setup(*SMALL["vae"])
+    experiment, store, feed = setup(*MODELS["vae"])
     key, step = experiment.key(PLAY), step_of(experiment)
     ends = []
     for cuts in ((4, 4, 4), (3, 1, 4, 2, 2), (1,) * 12):
@@ -193,7 +197,7 @@ def test_several_rounds_in_one_dispatch_are_the_same_bits_however_they_are_cut()
 
 @pytest.mark.parametrize("how", LIFTS)
 def test_one_trace_serves_many_calls(how, this_compiled_quickly):
-    experiment, store, feed = setup(*SMALL["vae"])
+    experiment, store, feed = setup(*MODELS["vae"])
     traces = []
 
     def step(*args):

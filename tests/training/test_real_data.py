@@ -16,7 +16,7 @@ from vaegan_jax.training.config import RunConfig, TrainingConfig
 from vaegan_jax.training.loop import resume, train
 from vaegan_jax.training.reading import inspect, reconstructions, sample
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_once")]
 
 
 def prepared(name):

@@ -84,23 +84,31 @@ def spectra(rows: Sequence[Row]) -> Signal | None:
     layers explodes when the training collapses, and that of the discriminator's jumps. A value up to sqrt(FACTOR)
     times its median counts as healthy.
     """
+    times, name = growth(rows)
+    if times <= FACTOR:
+        return None
+    now, before = rows[-1], latest(rows[:-1], SIGMA, MEDIAN_OF, rows[-1]["step"])
+    usual = now[name] / times
+    calm = [row for row in before[-MEASUREMENTS:] if row[name] <= math.sqrt(FACTOR) * usual]
+    told = f"the largest singular value of {name.removeprefix(SIGMA)} is {now[name]:.4g}, {times:.3g} times its median"
+    healthy = calm[-1] if calm else before[-MEASUREMENTS]
+    return Signal("spectra", times, int(healthy["step"]), f"{told} (bound {FACTOR:g})")
+
+
+def growth(rows: Sequence[Row]) -> tuple[float, str]:
+    """sigma / max(m, SMALLEST) of the layer of which it is largest in the last row, and `sigma/LAYER`; 0 and "" where
+    it was not measured there, or not often enough before."""
     if not rows or not _tells(rows[-1], SIGMA):
-        return None
-    now, before = rows[-1], _latest(rows[:-1], SIGMA, MEDIAN_OF, rows[-1]["step"])
+        return 0.0, ""
+    now, before = rows[-1], latest(rows[:-1], SIGMA, MEDIAN_OF, rows[-1]["step"])
     if len(before) < FEWEST or now["step"] <= SPAN:
-        return None
+        return 0.0, ""
     usual = {
         name: max(statistics.median(row[name] for row in before), SMALLEST)
         for name in now
         if name.startswith(SIGMA) and all(name in row for row in before)
     }
-    growth, name = max(((now[name] / usual[name], name) for name in usual), default=(0.0, ""))
-    if growth <= FACTOR:
-        return None
-    calm = [row for row in before[-MEASUREMENTS:] if row[name] <= math.sqrt(FACTOR) * usual[name]]
-    told = f"the largest singular value of {name.removeprefix(SIGMA)} is {now[name]:.4g}, {growth:.3g} times its median"
-    healthy = calm[-1] if calm else before[-MEASUREMENTS]
-    return Signal("spectra", growth, int(healthy["step"]), f"{told} (bound {FACTOR:g})")
+    return max(((now[name] / usual[name], name) for name in usual), default=(0.0, ""))
 
 
 def saturation(rows: Sequence[Row]) -> Signal | None:
@@ -175,18 +183,7 @@ def kept(config: RunConfig) -> int:
     return max(training.keep_checkpoints, needed)
 
 
-def _lasting(rows: Sequence[Row], name: str, shows: Callable[[float], bool], fewest: int) -> tuple[float, int] | None:
-    """The median over the last SPAN rounds, where all that was measured in them shows it; and the last without."""
-    if not rows or name not in rows[-1] or not shows(rows[-1][name]) or rows[-1]["step"] < SPAN:
-        return None
-    window = _latest(rows, name, fewest, rows[-1]["step"])
-    if len(window) < fewest or not all(shows(row[name]) for row in window):
-        return None
-    before = next((row["step"] for row in reversed(rows) if name in row and not shows(row[name])), 0)
-    return statistics.median(row[name] for row in window), int(before)
-
-
-def _latest(rows: Sequence[Row], name: str, fewest: int, now: float | int) -> list[Row]:
+def latest(rows: Sequence[Row], name: str, fewest: int, now: float | int) -> list[Row]:
     """The rows of the last SPAN rounds with a number whose name begins like this, in order; `fewest` if there are."""
     found: list[Row] = []
     for row in reversed(rows):
@@ -195,6 +192,17 @@ def _latest(rows: Sequence[Row], name: str, fewest: int, now: float | int) -> li
         if _tells(row, name):
             found.append(row)
     return found[::-1]
+
+
+def _lasting(rows: Sequence[Row], name: str, shows: Callable[[float], bool], fewest: int) -> tuple[float, int] | None:
+    """The median over the last SPAN rounds, where all that was measured in them shows it; and the last without."""
+    if not rows or name not in rows[-1] or not shows(rows[-1][name]) or rows[-1]["step"] < SPAN:
+        return None
+    window = latest(rows, name, fewest, rows[-1]["step"])
+    if len(window) < fewest or not all(shows(row[name]) for row in window):
+        return None
+    before = next((row["step"] for row in reversed(rows) if name in row and not shows(row[name])), 0)
+    return statistics.median(row[name] for row in window), int(before)
 
 
 def _tells(row: Row, name: str) -> bool:
