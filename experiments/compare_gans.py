@@ -114,12 +114,12 @@ def rounds_of(experiment: Experiment, mixture: Ring | Grid):
     return jax.jit(lambda state, key, count: jax.lax.fori_loop(0, count, lambda _, s: one(s, key), state))
 
 
-def play_points(name: str, title: str, how: dict[str, Any]) -> dict[str, Any]:
-    """Trains a model on a mixture from every seed and counts modes on the way."""
+def play_points(model: Any, title: str, how: dict[str, Any]) -> dict[str, Any]:
+    """Trains a model's settings on a mixture from every seed and counts modes on the way."""
     mixture, begun = SETS[title], time.process_time()
     spec = DataSpec(title, (1, 2, 1), classes=len(mixture.means()))
     training = TrainingConfig(ema_halflife_kimg=50.0)
-    config = RunConfig(on_points(name, how["rate"]), batch_size=how["batch_size"], training=training)
+    config = RunConfig(model, batch_size=how["batch_size"], training=training)
     experiment = assemble(config, spec)
     rounds, looks, seen = rounds_of(experiment, mixture), how["looks"], []
     stretch = how["rounds"] // looks
@@ -201,8 +201,11 @@ def measured(part: str, names: list[str], how: dict[str, Any], runs: Path) -> It
             if path.exists():
                 result = json.loads(path.read_text())
             if result.get("protocol") != how:
-                play = play_points(name, title, how) if part == "points" else play_images(name, how, runs)
-                result = {"protocol": how, **play}
+                if part == "points":
+                    result = play_points(on_points(name, how["rate"]), title, how)
+                else:
+                    result = play_images(name, how, runs)
+                result = {"protocol": how, **result}
                 write(path, json.dumps(result))
             yield title, name, result
 

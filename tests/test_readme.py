@@ -56,6 +56,7 @@ def test_the_loss_of_the_worked_example_is_a_game_that_traces():
     assert "generator/loss" in jax.eval_shape(round)
 
 
+@pytest.mark.slow
 def test_the_lines_of_python_train_resume_sample_inspect_and_evaluate(tmp_path):
     done = run(blocks("python")[2] + blocks("python")[4], tmp_path)
     assert done.returncode == 0, done.stderr

@@ -53,6 +53,7 @@ def test_the_ends_of_a_row_are_two_samples_in_turn(config, between):
     assert np.abs(np.diff(images, axis=1)).max((2, 3, 4)).min() > 1e-4
 
 
+@pytest.mark.slow
 def test_a_biggans_classes_go_along_a_line_of_their_embeddings():
     """Of its first layer, where they enter linearly: the middle of two classes is the mean of the two."""
     spec = DataSpec("made up", (32, 32, 3), classes=3)

@@ -156,6 +156,7 @@ def test_each_piece_of_z_reaches_its_own_block_and_those_after_it():
         assert changed == [place >= piece - 1 for place in range(3)]
 
 
+@pytest.mark.slow
 def test_all_but_the_embedding_is_normalized_and_orthogonal_at_first():
     for module in (biggan, biggan_deep):
         made = module.Generator((32, 32, 1), 4, 3)

@@ -38,6 +38,7 @@ def fill(folder, free):
         file.write(bytes(max(0, shutil.disk_usage(folder).free - free)))
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_costs_nothing_but_the_rounds_since(process, disk, whole, data):
     run = disk(1) / "run"
     keep = ["--training.keep-checkpoints", 1000, "--training.checkpoint-interval-steps", 1]

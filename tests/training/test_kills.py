@@ -60,6 +60,7 @@ def test_one_writes_while_others_read_until_sigterm_ends_it(process, data, tmp_p
     assert_goes_on_exactly(run, data)
 
 
+@pytest.mark.slow
 def test_kill_9_again_and_again_changes_nothing(process, data, tmp_path):
     run, chance, reached = tmp_path / "run", random.Random(0), []
     command = ["train", *LONG, *OFTEN, "--data", data, "--run", run]

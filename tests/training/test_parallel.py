@@ -94,18 +94,16 @@ def compare(name, how, devices, micro_batches=1, quickly=False):
             np.testing.assert_allclose(metrics[title], others[title], rtol=1e-7, err_msg=title)
 
 
-FOUR = [
-    *(pytest.param(*case, 4, id="-".join(case)) for case in (("gan", "sharded"), ("vae", "pmapped"))),
-    *(
-        pytest.param(*case, 4, id="-".join(case), marks=pytest.mark.slow)
-        for case in (("gan", "pmapped"), ("vae", "sharded"))
-    ),
-]
+@pytest.mark.parametrize(("name", "how"), [("gan", "sharded"), ("vae", "pmapped")])
+def test_twenty_rounds_in_float64_follow_the_trajectory_of_one_device(name, how, this_compiled_quickly):
+    compare(name, how, 4, quickly=True)
 
 
-@pytest.mark.parametrize(("name", "how", "devices"), FOUR)
-def test_twenty_rounds_in_float64_follow_the_trajectory_of_one_device(name, how, devices):
-    compare(name, how, devices)
+@pytest.mark.slow
+@pytest.mark.parametrize("how", LIFTS)
+@pytest.mark.parametrize("name", SMALL)
+def test_so_they_do_compiled_with_all_optimizations(name, how):
+    compare(name, how, 4)
 
 
 @pytest.mark.slow
