@@ -15,6 +15,7 @@ On two cores what saves memory saves time, too, even where it computes more: rem
 Ten minutes on two CPU cores. Writes results/biggan_optimizations.json; notes_on_speed.md says what follows from it.
 """
 
+import os
 import statistics
 from dataclasses import replace
 from functools import partial
@@ -107,7 +108,9 @@ def main() -> None:
             f"{row['changed']:25} {row['predicted']:9.2f} {row['measured']:9.2f} {row['activations']:12.2f}"
             f"   {low:.2f} to {high:.2f}, {row['milliseconds']:.0f} ms"
         )
-    report("biggan_optimizations", {"rows": rows, "batch_size": case.batch_size}, [0])
+    title = "biggan_optimizations" if jax.default_backend() == "cpu" else "biggan_optimizations_gpu"
+    told = {"batch_size": case.batch_size, "turns": arguments.turns, "load_average": os.getloadavg()[1]}
+    report(title, {"rows": rows, **told}, [0])
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from pathlib import Path
 import jax
 
 KINDS = {
-    "convolutions": ("conv", "cudnn"),
+    "convolutions": ("convolution", "conv_general_dilated", "cudnn"),
+    "casts": ("convert",),
     "products of matrices": ("dot", "gemm", "matmul", "cublas", "triton_gemm"),
     "messages": ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective", "nccl"),
     "copies": ("copy", "transpose", "bitcast", "memcpy", "memset", "slice", "concatenate", "pad", "gather", "scatter"),

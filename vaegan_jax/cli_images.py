@@ -70,11 +70,13 @@ def interpolate(
         steps: Images of a row, with both ends.
         output: FILE.png for a row below the other, FILE.gif for all rows as a film, or FILE.npz for the array "image",
             (count, steps, height, width, channels) uint8; by default NAME-interpolation.png here.
-        seed: Seed of the latents; by default the run's. Row i goes from sample 2 i of that seed to sample 2 i + 1.
+        seed: Seed of the latents; by default the run's. Row i goes from sample 2 i of that seed to sample 2 i + 1, but
+            for what stays as it is in sample 2 i (between).
         label: Classes, by name or number, for a model that is told classes: of the rows in turn, or, between classes,
-            of the ends in turn. By default each row, or end, draws its own.
-        truncation: As for sample.
-        between: What changes: latents of one class, classes with one latent, or both.
+            of the ends in turn. By default they are the samples' own.
+        truncation: Draws each entry of z again that is beyond this, 2, 1 or 0.5 for instance: better and less varied.
+        between: What changes along a row: latents with one class, classes with one latent, or both. Codes that a
+            model finds itself (infogan) are part of the latents.
         path: Of the latents: on a line they are shorter halfway than nearly all that the model has seen.
     """
     from vaegan_jax import pictures

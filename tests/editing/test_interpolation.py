@@ -7,7 +7,7 @@ import pytest
 from vaegan_jax.data.sources import DataSpec
 from vaegan_jax.editing.interpolation import Interpolation, images_of, points
 from vaegan_jax.errors import UserError
-from vaegan_jax.models import biggan, gan, infogan, vae
+from vaegan_jax.models import biggan, biggan_deep, gan, infogan, vae
 from vaegan_jax.training.config import RunConfig, TrainingConfig
 from vaegan_jax.training.experiment import (
     SAMPLES,
@@ -54,14 +54,19 @@ def test_the_ends_of_a_row_are_two_samples_in_turn(config, between):
 
 
 @pytest.mark.slow
-def test_a_biggans_classes_go_along_a_line_of_their_embeddings():
-    """Of its first layer, where they enter linearly: the middle of two classes is the mean of the two."""
-    spec = DataSpec("made up", (32, 32, 3), classes=3)
-    here = experiment(biggan.Config(width=4, latent_size=8, attention=0), spec)
-    _, told = points(here, Interpolation(3, 5, "classes"), KEYS, ["0", "2"])
-    kernel = np.asarray(first_state(here).params["generator"]["shared"]["kernel"], np.float64)
-    embedded = np.asarray(told, np.float64).reshape(3, 5, 3) @ kernel
-    np.testing.assert_allclose(embedded[:, 2], np.broadcast_to((kernel[0] + kernel[2]) / 2, (3, len(kernel[0]))))
+@pytest.mark.parametrize("model", [biggan, biggan_deep], ids=["biggan", "biggan-deep"])
+def test_a_biggan_s_classes_and_latents_go_from_sample_to_sample_truncated_or_not(model):
+    spec = DataSpec("made up", (8, 8, 1), classes=3)
+    here = experiment(model.Config(width=8, latent_size=4, shared_size=3, attention=0), spec)
+    state = first_state(here)
+    for truncation in (None, 0.5):
+        params, stats, _ = weights_for_sampling(here, state, truncation)
+        z, told = points(here, Interpolation(3, 5, "both", "line"), KEYS, ["0", "2"], truncation)
+        images = images_of(here, params, stats, z, told).reshape(3, 5, 8, 8, 1)
+        labels = np.array([0, 2] * 3)
+        ends = generate(here, params, stats, 6, 4, labels, truncation)
+        np.testing.assert_allclose(images[:, [0, -1]].reshape(6, 8, 8, 1), ends, atol=1e-5)
+        assert np.abs(np.diff(images, axis=1)).max((2, 3, 4)).min() > 1e-4
 
 
 def test_lengths_go_evenly_on_the_great_circle_and_latents_on_the_line():

@@ -133,14 +133,14 @@ def test_a_run_without_enough_memory_is_refused_or_warned_of_before_it_begins():
         check_fits(experiment, devices(least + 1))
     with pytest.raises(UserError, match="too little memory: .* GiB predicted, .* of them activations, .* at least"):
         check_fits(experiment, devices(least - 1))
-    with pytest.raises(UserError, match="too little memory: the state alone takes .* GiB .* each of 4 devices"):
+    with pytest.raises(UserError, match="too little memory: before a round begins .* GiB .* each of 4 devices"):
         check_fits(experiment, devices(made.memory.state - 1, "Radeon"))
     data, others = 10**9, made.memory.total - made.memory.batch
     check_fits(experiment, devices(others + data), data)
-    with pytest.warns(
-        Caution, match=r"H100 80GB HBM3\) has 0.9 GiB, 0.9 of them for the data \(--training.feeding str"
-    ):
+    with pytest.warns(Caution, match="data that live there 0.9.*each of 4 .*has 0.9 GiB; --training.feeding str"):
         check_fits(experiment, devices(others + data - 1), data)
+    with pytest.raises(UserError, match="before a round begins 0.9 GiB are taken .*data that live there 0.9"):
+        check_fits(experiment, devices(data // 2), data)
 
 
 @pytest.mark.slow

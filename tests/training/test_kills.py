@@ -78,8 +78,8 @@ def test_kill_9_again_and_again_changes_nothing(process, data, tmp_path):
     assert [path.name for path in (run / "checkpoints").iterdir() if not path.name.isdigit()] == []
 
 
-# Thirty kills
 KILLS = {
+    "vae, two devices, some": pytest.param(VAE, SHARDED, 2, marks=pytest.mark.slow),
     "dcgan, some": pytest.param(DCGAN, ONE, 3, marks=pytest.mark.slow),
     "mlp gan, two devices, pmapped, some": pytest.param(GAN, PMAPPED, 3, marks=pytest.mark.slow),
     "vae": pytest.param(VAE, ONE, 8, marks=pytest.mark.soak),
@@ -87,7 +87,7 @@ KILLS = {
     "dcgan": pytest.param(DCGAN, ONE, 8, marks=pytest.mark.soak),
     "mlp gan, two devices, pmapped": pytest.param(GAN, PMAPPED, 7, marks=pytest.mark.soak),
 }
-"""All but some are thirty."""
+"""Models, devices and how many kills; those to soak are thirty together."""
 
 
 @pytest.mark.parametrize("model, devices, kills", KILLS.values(), ids=KILLS)

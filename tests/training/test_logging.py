@@ -64,8 +64,8 @@ def lines(waits, time):
 
 def test_waiting_for_data_is_told_above_five_percent(time):
     little, much = lines([(10, 0.05), (20, 0.12)], time)
-    assert little == "round 10 of 100  0:00:45 left  1,234 images/s  vae 3.5"
-    assert much == "round 20 of 100  0:00:40 left  1,234 images/s  vae 3.5  waiting for data 12%"
+    assert little == "round 10 of 100  0:00:45 left  1,234 images/s  vae 3.5 (gradient 9)"
+    assert much == "round 20 of 100  0:00:40 left  1,234 images/s  vae 3.5 (gradient 9)  waiting for data 12%"
 
 
 def test_the_largest_singular_value_stays_on_the_line_until_it_is_watched_again(time):
@@ -75,5 +75,13 @@ def test_the_largest_singular_value_stays_on_the_line_until_it_is_watched_again(
     for row in (speed, speed | spectra | {"sigma_ratio/a": 9.0}, speed):
         time.now += 6
         bar.tell(row)
+    bar.advance(0)
+    time.now += 6
+    bar.tell(speed | {"memory/device_gib": 12.34})
     ends = [line.partition("images/s")[2] for line in told.getvalue().splitlines()]
-    assert ends == ["", "  sigma 3.25", "  sigma 3.25"]
+    assert ends == ["", "  sigma 3.25", "  sigma 3.25", "  sigma 3.25  12.3 GiB"]
+    bar.advance(50)
+    bar.advance(10)  # as after a rollback
+    time.now += 6
+    bar.tell(speed)
+    assert told.getvalue().splitlines()[-1].endswith("images/s")

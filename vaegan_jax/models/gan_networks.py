@@ -98,7 +98,9 @@ def generator_module(config: "Config", spec: DataSpec) -> nn.Module:
         "biggan": lambda: biggan.Generator(*shared, **again, **_published(config)),
         "biggan-deep": lambda: biggan_deep.Generator(*shared, **again, **_published(config)),
     }
-    if config.network != "mlp":
+    if config.network in ("biggan", "biggan-deep"):
+        biggan.plan(spec.image_shape)
+    elif config.network != "mlp":
         dcgan.sides(spec.image_shape)
     return modules[config.network]()
 

@@ -63,14 +63,18 @@ class Plan(NamedTuple):
 def plan(image_shape: tuple[int, int, int]) -> Plan:
     """What is built for images of a size; smaller ones than 32 have what those have, as far as they can be halved.
 
-    ValueError for larger sizes that are none of the table's.
+    ValueError for larger sizes that are none of the table's, and smaller ones that cannot be halved.
     """
-    path = sides(image_shape)[::-1]
+    told = f"BigGAN has 32, 64, 128, 256 and 512 pixels, not {image_shape[0]}x{image_shape[1]}"
+    try:
+        path = sides(image_shape)[::-1]
+    except ValueError:
+        raise ValueError(told) from None
     halvings = len(path) - 1
     if max(image_shape[:2]) <= 32:
         return Plan(path, (4,) * (halvings + 1), (4, 4), (4, 4))
     if halvings not in TABLE or path[-1] != (4 << halvings, 4 << halvings):
-        raise ValueError(f"BigGAN has 32, 64, 128, 256 and 512 pixels, not {image_shape[0]}x{image_shape[1]}")
+        raise ValueError(told)
     up, (down, level) = TABLE[halvings]
     return Plan(path, up, down, level)
 

@@ -150,12 +150,15 @@ def check_fits(experiment: Experiment, devices: Sequence[Any], data: int = 0) ->
     held = state_memory(experiment, state, count)
     held = held._replace(batch=data) if data else held
     has = f"each of {count} devices ({devices[0].device_kind}) has {limit / GIB:.1f} GiB"
-    has += f", {data / GIB:.1f} of them for the data (--training.feeding stream keeps these away)" * bool(data)
-    ways = "; vaegan plan tells what would make it fit"
+    ways = (
+        "--training.feeding stream keeps the data away, and " * bool(data) + "vaegan plan tells what would make it fit"
+    )
+    parts = {"parameters": held.parameters, "optimizers": held.optimizers, "averages": held.averages}
+    parts |= {"data that live there": data} if data else {}
+    told = ", ".join(f"{name} {size / GIB:.1f}" for name, size in parts.items())
     check(
         held.state <= limit,
-        f"too little memory: the state alone takes {held.state / GIB:.1f} GiB (parameters {held.parameters / GIB:.1f}, "
-        f"optimizers {held.optimizers / GIB:.1f}, averages {held.averages / GIB:.1f}), and {has}{ways}",
+        f"too little memory: before a round begins {held.state / GIB:.1f} GiB are taken ({told}), and {has}; {ways}",
     )
     on = known(devices[0].device_kind) or chip("h100")
     made = plan(config, experiment.spec, on, traced=trace(config, experiment.spec, devices[0].platform, count))
@@ -164,11 +167,11 @@ def check_fits(experiment: Experiment, devices: Sequence[Any], data: int = 0) ->
     check(
         least <= limit,
         f"too little memory: {total / GIB:.1f} GiB predicted, {activations / GIB:.1f} of them "
-        f"activations, {least / GIB:.1f} at least, and {has}{ways}",
+        f"activations, {least / GIB:.1f} at least ({told}), and {has}; {ways}",
     )
     if total > limit:
-        told = f"{total / GIB:.1f} GiB predicted, {activations / GIB:.1f} of them activations"
-        message = f"this may need too much memory: {told} within {UNCERTAINTY:.0%}, and {has}{ways}"
+        found = f"{total / GIB:.1f} GiB predicted, {activations / GIB:.1f} of them activations"
+        message = f"this may need too much memory: {found} within {UNCERTAINTY:.0%} ({told}), and {has}; {ways}"
         warnings.warn(message, Caution, stacklevel=2)
 
 

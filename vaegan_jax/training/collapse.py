@@ -29,7 +29,8 @@ SIGMA = "sigma/"
 FACTOR = 3.0
 """A largest singular value this many times its median has jumped."""
 MEDIAN_OF = 10
-"""Measurements before the last one that the median is of; it is taken from `FEWEST` on."""
+"""Measurements before the last one that the median is of, at least (all of the last SPAN rounds, if these are more); it
+is taken from `FEWEST` on."""
 FEWEST = 4
 SMALLEST = 1.0
 """A layer that shrinks what it is given is measured by this, not by its median: some kernels grow from 0."""
@@ -85,7 +86,7 @@ def spectra(rows: Sequence[Row]) -> Signal | None:
     times its median counts as healthy.
     """
     times, name = growth(rows)
-    if times <= FACTOR:
+    if not times > FACTOR:
         return None
     now, before = rows[-1], latest(rows[:-1], SIGMA, MEDIAN_OF, rows[-1]["step"])
     usual = now[name] / times
@@ -106,7 +107,7 @@ def growth(rows: Sequence[Row]) -> tuple[float, str]:
     usual = {
         name: max(statistics.median(row[name] for row in before), SMALLEST)
         for name in now
-        if name.startswith(SIGMA) and all(name in row for row in before)
+        if name.startswith(SIGMA) and math.isfinite(now[name]) and all(name in row for row in before)
     }
     return max(((now[name] / usual[name], name) for name in usual), default=(0.0, ""))
 

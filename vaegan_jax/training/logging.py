@@ -4,11 +4,12 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -53,14 +54,14 @@ class MetricsLog:
         self._file.flush()
         self._scalars(row)
 
-    def picture(self, step: int, path: Path) -> None:
-        """Shows a sample grid, a PNG file of a round, in TensorBoard as well."""
+    def picture(self, step: int, path: Path, tag: str = "samples") -> None:
+        """Shows a PNG file of a round, a sample grid by default, in TensorBoard as well."""
         from tensorboardX.proto.summary_pb2 import Summary
 
         with Image.open(path) as image:
             width, height = image.size
         content = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=path.read_bytes())
-        self._event(step, [Summary.Value(tag="samples", image=content)])
+        self._event(step, [Summary.Value(tag=tag, image=content)])
 
     def _open(self, step: int) -> None:
         from tensorboardX.event_file_writer import EventsWriter
@@ -76,7 +77,8 @@ class MetricsLog:
             self._scalars(row)
         for path in sorted((folder / "samples").glob("step-*.png")):
             if (drawn := int(path.stem.removeprefix("step-"))) <= step:
-                self.picture(drawn, path)
+                with suppress(UnidentifiedImageError):  # somebody's damage to a picture stops no training
+                    self.picture(drawn, path)
         self._file = open(folder / "metrics.jsonl", "a")  # noqa: SIM115 (closed on exit)
 
     def _close(self) -> None:
@@ -163,6 +165,7 @@ class Bar:
         self.stop()
 
     def advance(self, done: int) -> None:
+        self._spectra = self._spectra if done >= self._done else []  # of a state that was rolled back
         self._done = done
         if self._bar:
             self._bar.update(self._task, completed=done)
@@ -173,16 +176,20 @@ class Bar:
             self._bar.stop()
 
     def tell(self, metrics: Mapping[str, float | int]) -> None:
-        """Shows speed, losses, mean scores, the largest singular value of any layer when it was last watched, and how
-        much of the time goes into waiting for data, if it is much."""
+        """Shows speed, losses with norms of gradients, mean scores, the largest singular value of any layer when it was
+        last watched, a device's memory, and how much of the time goes into waiting for data, if it is much."""
         losses = {name.removesuffix("/loss"): value for name, value in metrics.items() if name.endswith("/loss")}
+        norms = {name: metrics.get(f"{name}/gradient") for name in losses}
+        slopes = {name: f" (gradient {norm:.3g})" for name, norm in norms.items() if norm is not None}
         told = [f"{metrics['images_per_second']:,.0f} images/s", *_utilization(metrics)]
-        told += [f"{name} {value:.4g}" for name, value in losses.items()]
+        told += [f"{name} {value:.4g}{slopes.get(name, '')}" for name, value in losses.items()]
         scores = {what: metrics.get(f"discriminator/{what}") for what in ("real", "fake")}
         told += [f"D({what}) {value:.3g}" for what, value in scores.items() if value is not None]
         if spectra := [value for name, value in metrics.items() if name.startswith(SIGMA)]:
             self._spectra = [f"sigma {max(spectra):.3g}"]
         told += self._spectra
+        if "memory/device_gib" in metrics:
+            told.append(f"{metrics['memory/device_gib']:.1f} GiB")
         if metrics["data_wait"] > MUCH_WAITING:
             told.append(f"waiting for data {metrics['data_wait']:.0%}")
         told = "  ".join(told)

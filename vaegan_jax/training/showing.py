@@ -1,10 +1,11 @@
 """The pictures of a run: sample grids from fixed latents as it goes, and at its end beside the data and in motion."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from vaegan_jax.data import Source
 from vaegan_jax.data.augmentation import middle
@@ -45,15 +46,18 @@ class Pictures:
             if int(path.stem.removeprefix("step-")) > done:
                 path.unlink()
 
-    def draw(self, state: State, step: int) -> Path:
-        """Writes the sample grid of a round, whose file it returns, and, where there are averages, averages.png: with
-        them and without."""
+    def draw(self, state: State, step: int) -> dict[str, Path]:
+        """Writes the sample grid of a round and, where there are averages, averages.png: with them and without.
+
+        Returns the files by what they show.
+        """
         sheet, _ = self._samples(state)
         path = self._folder / "samples" / f"step-{step:08d}.png"
         write(path, png(sheet))
         if has_means(self._experiment):
             write(self._folder / "averages.png", png(self._against(state, sheet)))
-        return path
+            return {"samples": path, "averages": self._folder / "averages.png"}
+        return {"samples": path}
 
     def finish(self, state: State) -> tuple[dict[str, str], str]:
         """Writes the last pictures; returns their names by title, and what weights the samples were made with."""
@@ -70,7 +74,11 @@ class Pictures:
         for title, content in made.items():
             write(self._folder / f"{title}.png", content)
         names = {title: f"{title}.png" for title in made}
-        if frames := [np.asarray(Image.open(path)) for path in self._grids()]:
+        frames = []
+        for path in self._grids():
+            with suppress(UnidentifiedImageError):  # somebody's damage to a picture stops no training
+                frames.append(np.asarray(Image.open(path)))
+        if frames:
             write(self._folder / "samples.gif", gif(frames))
             names["animation"] = "samples.gif"
         return names, sampled_with

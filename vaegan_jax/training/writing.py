@@ -132,7 +132,8 @@ class Writer:
             self._write({"step": done, "images": done * self._experiment.images_per_round, **metrics, **seen})
             verdict = self._judged()
         if training.sample_interval_steps and due(training.sample_interval_steps, done, steps):
-            self._log.picture(done, self._pictures.draw(self._collect(state), done))
+            for tag, path in self._pictures.draw(self._collect(state), done).items():
+                self._log.picture(done, path, tag)
         # What is rolled back at once is not saved: a resumed run could not tell that it has still to be.
         saved = verdict != BACK and (verdict or due(training.checkpoint_interval_steps, done, steps))
         if stopping or saved:
