@@ -5,7 +5,8 @@
     python experiments/compare_gans.py color     # emoji, or --data NAME, at full size: for a GPU
 
 Claim: on the ring a majority of the models reach 8 of 8 modes with more than 0.9 of their samples in them, in the
-median over seeds; on images no value function alone stands out by more than the spread over seeds.
+median over seeds; on images no value function alone stands out by more than the spread over seeds. Conditional models
+are told the mode, or the class, of every point, which the others have to find: they are counted apart, too.
 
 Points: dense networks (128, 128) without norms, z of 2 dimensions, batches of 64, 20,000 rounds, 10 seeds; samples of
 the averaged generator. Images: DCGANs of width 16 for all, so that only the games differ, 3 seeds, 128,000 real images
@@ -55,7 +56,7 @@ from vaegan_jax.training.experiment import (
     weights_for_sampling,
 )
 from vaegan_jax.training.loop import resume, train
-from vaegan_jax.training.run import write
+from vaegan_jax.training.run import provenance, write
 from vaegan_jax.training.stopping import Diverged, Interrupted
 
 NAMES = tuple(name for name in CONFIGS if name not in ("vae", "biggan", "biggan-deep"))
@@ -198,14 +199,13 @@ def measured(part: str, names: list[str], how: dict[str, Any], runs: Path) -> It
     for title in SETS if part == "points" else (how["data"],):
         for name in names:
             path, result = folder / f"{Path(title).stem}-{name}.json", {}
+            model = on_points(name, how["rate"]) if part == "points" else on_images(name, how)
+            asked = json.loads(json.dumps(asdict(model)))  # a result counts for the settings that it is of
             if path.exists():
                 result = json.loads(path.read_text())
-            if result.get("protocol") != how:
-                if part == "points":
-                    result = play_points(on_points(name, how["rate"]), title, how)
-                else:
-                    result = play_images(name, how, runs)
-                result = {"protocol": how, **result}
+            if result.get("protocol") != how or result.get("config", asked) != asked:
+                result = play_points(model, title, how) if part == "points" else play_images(name, how, runs)
+                result = {"protocol": how, "config": asked, "git": provenance()["git"], **result}
                 write(path, json.dumps(result))
             yield title, name, result
 

@@ -10,6 +10,7 @@ from compare_gans import PROTOCOLS, SETS
 from solvers_on_dcgan import interval
 
 from vaegan_jax.errors import UserError
+from vaegan_jax.models import CONFIGS
 
 
 class Measure(NamedTuple):
@@ -188,6 +189,8 @@ def claims(found: list[Board]) -> dict[str, bool]:
             modes, good = ({name: each.median for name, each in table.items()} for table in cells[:2])
             reach = [name for name in modes if modes[name] == board.measures[0].limits[1] and good[name] > 0.9]
             line = "on the ring {} of {} models reach all modes with a share of good samples above 0.9, in the median"
+            alone = [name for name in modes if CONFIGS[name]().condition == "none"]
+            line = f"{line}; of the {len(alone)} that are not told the mode {len({*reach} & {*alone})} do"
             told[line.format(len(reach), len(modes))] = 2 * len(reach) > len(modes)
         elif board.part != "points":
             best = as_good_as_the_best(cells[0], board.measures[0].better) if cells else set()

@@ -10,8 +10,9 @@ The protocol is that of `compare_gans.py points`, with 3 seeds. The mixture's mo
   (r1gan, lgan) and leaves the target of 1 where there is one.
 - wgan's critic, with entries of at most 0.01 in layers of 128, cannot be steeper than 0.023, nor bend much (Gulrajani
   et al. 2017, section 3.1: clipped critics are too simple). Changed: clipped at 0.1, so up to 23.
-- sagan's generator has spectral norm, too: before its tanh its points are no farther apart than their z. N(0, I) has no
-  gaps, so neither have they, none wide enough between modes. Changed: spectral norm in the discriminator alone.
+- sagan's generator has spectral norm, too: before its tanh its points are no farther apart than what it is given. It is
+  told the mode by one-hot vectors, 1.4 apart; opposite modes are 2.2 apart there. So its points stay within the ring.
+  Changed: spectral norm in the discriminator alone.
 - infogan's generator has to make 10 values of a code tell in the image, of 8 modes; some lie between. Changed: the
   weights of the codes, a tenth.
 - ebgan pushes generated points up to an energy, their distance to what the autoencoder makes of them, of 0.5, nearly as

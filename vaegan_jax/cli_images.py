@@ -60,7 +60,7 @@ def interpolate(
     label: Labels = (),
     truncation: Truncation = None,
     between: Literal["latents", "classes", "both"] = "latents",
-    path: Literal["great-circle", "line"] = "great-circle",
+    path: Literal["auto", "great-circle", "line"] = "auto",
 ) -> None:
     """Go from one image of a run to another, a row each; needs neither its data nor an accelerator.
 
@@ -77,7 +77,8 @@ def interpolate(
         truncation: Draws each entry of z again that is beyond this, 2, 1 or 0.5 for instance: better and less varied.
         between: What changes along a row: latents with one class, classes with one latent, or both. Codes that a
             model finds itself (infogan) are part of the latents.
-        path: Of the latents: on a line they are shorter halfway than nearly all that the model has seen.
+        path: Of the latents. Normal ones are shorter halfway on a line than nearly all that the model has seen, uniform
+            ones leave their cube on a great circle; auto: the circle for normal and spherical priors, else the line.
     """
     from vaegan_jax import pictures
     from vaegan_jax.editing import interpolation

@@ -41,7 +41,7 @@ HELP = {
         "--count INT",
         "(default: 9)",
         "--between {latents,classes,both}",
-        "--path {great-circle,line}",
+        "--path {auto,great-circle,line}",
         "FILE.gif",
         "--truncation FLOAT",
     ],

@@ -1,5 +1,7 @@
 """Rows between two samples: their ends are the samples, and what is between goes evenly from the one to the other."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -77,6 +79,15 @@ def test_lengths_go_evenly_on_the_great_circle_and_latents_on_the_line():
     straight, _ = rows(DENSE, path="line")
     np.testing.assert_allclose(straight, (1 - SHARES) * first + SHARES * last, atol=1e-6)
     assert (np.linalg.norm(straight[:, 2], axis=1) < lengths[:, 2]).all()
+
+
+def test_uniform_latents_stay_in_their_cube_and_codes_go_along_lines():
+    uniform, _ = rows(replace(DENSE, prior="uniform"))
+    np.testing.assert_allclose(uniform, (1 - SHARES) * uniform[:, :1] + SHARES * uniform[:, -1:], atol=1e-6)
+    round_about, _ = rows(replace(DENSE, prior="uniform"), path="great-circle")
+    assert np.abs(round_about - uniform).max() > 0.01
+    codes, _ = rows(infogan.Config(network="mlp", hidden_sizes=(8,)))
+    np.testing.assert_allclose(codes, (1 - SHARES) * codes[:, :1] + SHARES * codes[:, -1:], atol=1e-6)
 
 
 def test_between_latents_the_class_stands_and_between_classes_the_latent():

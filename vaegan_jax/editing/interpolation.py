@@ -1,7 +1,8 @@
 """Interpolation: the images between two of a model's samples.
 
-Along the great circle latents stay where the prior has its mass (White 2016, arXiv 1609.04468, section 2.1); halfway on
-a line they are shorter. Classes go along a line of their one-hot vectors, and so of their embeddings, as in Brock et
+Along the great circle normal latents stay where their prior has its mass (White 2016, arXiv 1609.04468, section 2.1);
+halfway on a line they are shorter. Uniform latents leave their cube on a circle, and codes are no directions: these go
+along lines. Classes go along a line of their one-hot vectors, and so of their embeddings, as in Brock et
 al. 2018 (arXiv 1809.11096), figures 8 and 9.
 """
 
@@ -31,6 +32,8 @@ from vaegan_jax.training.experiment import (
 from vaegan_jax.training.reading import read
 
 PATHS = {"great-circle": great_circle, "line": line}
+ROUND = ("normal", "spherical", "truncated")
+"""Priors whose latents have nearly one length."""
 
 
 class Interpolation(NamedTuple):
@@ -42,8 +45,8 @@ class Interpolation(NamedTuple):
     """Images of a row, with both ends."""
     between: Literal["latents", "classes", "both"] = "latents"
     """What changes along a row."""
-    path: Literal["great-circle", "line"] = "great-circle"
-    """Of the latents."""
+    path: Literal["auto", "great-circle", "line"] = "auto"
+    """Of the latents; auto: the great circle for normal and spherical priors, the line for others."""
 
 
 def rows_of(
@@ -93,8 +96,10 @@ def points(
         first, last = ends[::2], ends[1::2]
         return jax.vmap(path, (0, 0, None))(first, last, shares).reshape(-1, ends.shape[1])
 
-    z = prior(keys)
-    z = z[::2].repeat(how.steps, 0) if how.between == "classes" else along(PATHS[how.path], z)
+    z, kind = prior(keys), getattr(config, "prior", "normal")
+    usual = "great-circle" if kind in ROUND and z.shape[1] == config.latent_size else "line"
+    path = PATHS[usual if how.path == "auto" else how.path]
+    z = z[::2].repeat(how.steps, 0) if how.between == "classes" else along(path, z)
     classes = classes_told(experiment)
     check(
         classes > 0 or how.between == "latents",
