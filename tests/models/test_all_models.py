@@ -153,7 +153,7 @@ def combined():
         yield pytest.param(name, network, id=f"{name}-{network}", marks=mark)
 
 
-@pytest.mark.parametrize(("name", "network"), combined())
+@pytest.mark.parametrize(("name", "network"), list(combined()))
 def test_it_does_so_for_every_model_with_every_network(name, network):
     check_round(small(name, network))
 
