@@ -11,16 +11,15 @@ from typing import Annotated, Literal
 import tyro
 
 from vaegan_jax import cli_dynamics, cli_evaluation, cli_images, cli_plan
+from vaegan_jax.cli_images import Number, Run
 from vaegan_jax.errors import Caution, UserError, check
 from vaegan_jax.models import MODELS
 from vaegan_jax.models.catalog import CATALOG
 from vaegan_jax.parsing import parse
 from vaegan_jax.training.config import RunConfig, Shard
 
-Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
 Coordinator = Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT")]
 Name = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
-Number = Annotated[int | None, tyro.conf.arg(metavar="INT")]
 
 
 def train(

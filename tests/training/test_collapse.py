@@ -49,6 +49,7 @@ QUIET = {
     "a generator that is dull at the bound": history(variance=[VARIANCE] * 99),
     "a generator that has just begun": history(variance=[0.0] * 4),
     "a generator that is dull for a moment": history(500, variance=[0.9, 0.9, 0.0, 0.0, 0.9]),
+    "what is not finite": history(layer=[1.0] * 12 + [float("nan")]),
     "what happened before": history(layer=[1.0] * 12 + [9.0, 1.0], settled=[1.0] * 13 + [0.2], variance=[0.9] * 14),
 }
 

@@ -155,7 +155,7 @@ def check_fits(experiment: Experiment, devices: Sequence[Any], data: int = 0) ->
     )
     parts = {"parameters": held.parameters, "optimizers": held.optimizers, "averages": held.averages}
     parts |= {"data that live there": data} if data else {}
-    told = ", ".join(f"{name} {size / GIB:.1f}" for name, size in parts.items())
+    told = ", ".join(f"{name} {taken / GIB:.1f}" for name, taken in parts.items())
     check(
         held.state <= limit,
         f"too little memory: before a round begins {held.state / GIB:.1f} GiB are taken ({told}), and {has}; {ways}",

@@ -41,10 +41,10 @@ def on_device(experiment: Experiment, source: Source) -> bool:
 
 def fits(source: Source) -> bool:
     """Whether all of the data can live on the device."""
-    return size(source) <= RESIDENT_BYTES
+    return bytes_of(source) <= RESIDENT_BYTES
 
 
-def size(source: Source) -> int:
+def bytes_of(source: Source) -> int:
     """Bytes of all examples."""
     return len(source) * sum(leaf.nbytes for leaf in source.example(0).values())
 

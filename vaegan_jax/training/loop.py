@@ -22,7 +22,7 @@ from vaegan_jax.training.checkpoint import Arrays
 from vaegan_jax.training.collapse import BACK
 from vaegan_jax.training.config import RunConfig, to_json
 from vaegan_jax.training.experiment import PLAY, Experiment, again, assemble, first_state, step_of
-from vaegan_jax.training.feeding import feeder, fingerprint, on_device, size
+from vaegan_jax.training.feeding import bytes_of, feeder, fingerprint, on_device
 from vaegan_jax.training.initial import facts as begins_with
 from vaegan_jax.training.logging import Clock
 from vaegan_jax.training.parallel import Lift, choose_devices, lifted
@@ -110,7 +110,7 @@ def _put_together(config: RunConfig, source: Source | None) -> tuple[list, Sourc
         devices, data = choose_devices(config), source or load(config.data, "train", config.image_size)
         check(config.labels <= len(data), f"labels {config.labels:,} is more than there are examples: {len(data):,}")
         experiment = assemble(config, data.spec)
-        check_fits(experiment, devices, size(data) if on_device(experiment, data) else 0)
+        check_fits(experiment, devices, bytes_of(data) if on_device(experiment, data) else 0)
         return devices, data, experiment, fingerprint(data)
 
     hosts.check_alike({name: value for name, value in to_json(config).items() if name != "data"})  # may lie elsewhere
