@@ -18,6 +18,8 @@ SWITCHES = {
     "fake_consistency": 1.0,
     "latent_consistency": 1.0,
     "latent_diversity": 1.0,
+    "reverse_kl": 0.5,
+    "autoencoding": 0.1,
     "lecam": 0.3,
     "orthogonality": 0.1,
     "replay": 4,
@@ -36,12 +38,18 @@ SETTINGS = {"adversarial_weight", "instance_noise_kimg", "latent_deviation", "le
 """Fields of techniques that are constants of a switch."""
 NAMES = [name for name, kind in CONFIGS.items() if name != "vae" and not name.startswith("biggan")]
 UNSIGNED = "adaptive reads off a score's sign what is taken for real"
+NO_LOGIT = "reverse-kl reads the divergence off a logit"
+OTHER_PRIOR = "autoencoding is of a VAE, whose prior is normal, not uniform"
 UNLABELED = "flip-labels and noisy-labels are for a game of labels; each image here has its potential"
 PENALIZED = "penalty .* is of single images, and minibatch discrimination mixes them: choose one"
 REFUSED = (
     {(name, "adaptive"): UNSIGNED for name in ("lsgan", "wgan", "wgan-gp", "rsgan", "ragan", "ebgan", "began")}
     | {("coulomb-gan", "adaptive"): UNSIGNED}
     | {("coulomb-gan", switch): UNLABELED for switch in ("flip_labels", "noisy_labels")}
+    | {(name, "reverse_kl"): NO_LOGIT for name in ("lsgan", "wgan", "wgan-gp", "rsgan", "ragan", "ebgan", "began")}
+    | {(name, "reverse_kl"): NO_LOGIT for name in ("coulomb-gan", "hinge-gan", "sagan", "projection-gan")}
+    | {(name, "autoencoding"): OTHER_PRIOR for name in ("dcgan", "began")}
+    | {("infogan", "autoencoding"): "these have no codes"}
     | {(name, "replay"): "without their classes" for name in ("cgan", "acgan", "projection-gan", "sagan")}
     | {("infogan", "replay"): "without their codes"}
     | {(name, "minibatch"): PENALIZED for name in ("wgan-gp", "dragan", "r1gan", "lgan")}

@@ -10,6 +10,7 @@ import optax
 import pytest
 from by_hand import (
     DENSE,
+    LARGE,
     LATENT,
     PIXELS,
     SPEC,
@@ -20,9 +21,12 @@ from by_hand import (
     Z,
     bits,
     fakes,
+    filled,
     forward,
+    layers,
     log_d,
     logits,
+    noise,
     params,
     pay,
     still,
@@ -173,6 +177,23 @@ def test_consistency_is_the_squared_difference_of_scores_of_an_image_and_its_cha
         np.testing.assert_allclose(difference("discriminator", **{name: 3.0}), expected, rtol=1e-10)
 
 
+@pytest.mark.parametrize("joint", [False, True])
+def test_what_changes_nothing_costs_nothing_where_batch_norm_mixes_a_batch(joint, float64, monkeypatch):
+    """A copy is judged beside the images that the original was judged beside, and is seen through the same noise."""
+    monkeypatch.setattr(techniques, "augment", lambda policy, images, keys: images)
+    plain = gan.Config(width=2, latent_size=LATENT, joint_batch=joint, techniques=Techniques(instance_noise=0.3))
+    params, stats = filled(gan.networks(plain, LARGE))
+    wide = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), (params, stats))
+    batch = {"image": jnp.tanh(jnp.asarray(noise(4, 16, 16, 1))), "position": jnp.arange(4)}
+    names = ("consistency", "fake_consistency", "latent_consistency")
+    for deviation in (0.0, 0.1):
+        tricks = Techniques(**dict.fromkeys(names, 1.0), latent_deviation=deviation, instance_noise=0.3)
+        game = gan.game(replace(plain, techniques=tricks), LARGE)
+        _, (_, told) = game["discriminator"].loss(*wide, batch, jax.random.key(0), jnp.int32(0))
+        assert [float(told[name]) for name in names[:2]] == [0.0, 0.0]
+        assert (float(told["latent_consistency"]) > 0) == (deviation > 0)
+
+
 def test_latent_consistency_and_diversity_are_of_images_of_latents_nearby(float64, monkeypatch):
     monkeypatch.setattr(jax.random, "normal", lambda key, shape, dtype: jnp.full(shape, 2.0, dtype))
     near = np.tanh(forward(Z + 0.1 * 2, WEIGHTS["generator"], 0.0))
@@ -182,10 +203,53 @@ def test_latent_consistency_and_diversity_are_of_images_of_latents_nearby(float6
     np.testing.assert_allclose(found, -0.5 * ((fakes() - near) ** 2).mean(), rtol=1e-10)
 
 
+def test_reverse_kl_is_minus_the_mean_logit_and_for_the_best_discriminator_the_divergence(float64):
+    found = difference("generator", reverse_kl=0.5)
+    np.testing.assert_allclose(found, -0.5 * logits(fakes()).mean(), rtol=1e-12)
+    data, model = np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.2, 0.6])  # D* = p / (p + q), its logit is log(p / q)
+    best = data / (data + model)
+    divergence = (model * np.log(model / data)).sum()
+    np.testing.assert_allclose((model * -np.log(best / (1 - best))).sum(), divergence, rtol=1e-12)
+
+
+def test_an_autoencoding_generator_pays_for_rebuilding_and_its_encoder_a_vae_s_loss(float64, monkeypatch):
+    """With draws of 0.5 for all noise, by NumPy: z = mean + deviation / 2."""
+    monkeypatch.setattr(jax.random, "normal", lambda key, shape, *_: jnp.full(shape, 0.5))
+    config = with_tricks(autoencoding=0.3)
+    encoder = layers((PIXELS, 6), (6, 2 * LATENT), seed=30)
+    blocks = {f"Dense_{at}": {"kernel": jnp.asarray(w), "bias": jnp.asarray(b)} for at, (w, b) in enumerate(encoder)}
+    shapes = jax.eval_shape(gan.networks(config, SPEC)["encoder"].init, jax.random.key(0))[0]
+    assert jax.tree.map(jnp.shape, blocks) == jax.tree.map(lambda leaf: leaf.shape, shapes)
+    plain = pay(DENSE)
+    paid = pay(config, weights=params() | {"encoder": blocks}, stats=STATS | {"encoder": {}})
+    assert set(paid) == {"discriminator", "generator", "encoder"}
+    assert bits(paid["discriminator"][0]) == bits(plain["discriminator"][0])
+    mean, log_variance = np.split(forward(X, encoder, 0.0), 2, axis=1)
+    rebuilt = np.tanh(forward(mean + np.exp(log_variance / 2) / 2, WEIGHTS["generator"], 0.0))
+    error = ((X - rebuilt) ** 2).sum(1).mean() / 2
+    kl = (mean**2 + np.exp(log_variance) - 1 - log_variance).sum(1).mean() / 2
+    np.testing.assert_allclose(paid["encoder"][0], error + kl, rtol=1e-10)
+    np.testing.assert_allclose(paid["generator"][0] - plain["generator"][0], 0.3 * error, rtol=1e-9)
+    assert gan.schedule(config) == (("discriminator",), ("generator", "encoder"))
+    assert not paid["encoder"][1]
+
+
+def test_an_autoencoder_sees_images_as_they_come(float64, monkeypatch):
+    """Not with the discriminator's noise or augmentation, which would leak into what the generator makes."""
+    config = with_tricks(autoencoding=0.3)
+    blocks = filled({"encoder": gan.networks(config, SPEC)["encoder"]})[0]
+    paid = [
+        pay(made, weights=params() | blocks, stats=STATS | {"encoder": {}})["encoder"][0]
+        for made in (config, with_tricks(autoencoding=0.3, instance_noise=0.5, augment="all"))
+    ]
+    assert bits(paid[0]) == bits(paid[1])
+
+
 def table(real, fake, **numbers):
     """What lies open where only scores and a player's numbers matter."""
     seen = [Seen(None, None, None, Judgment(jnp.asarray(scores), None)) for scores in (real, fake)]
-    return Table({name: jax.tree.map(jnp.asarray, tree) for name, tree in numbers.items()}, None, 0, *seen, None, None)
+    open_to = {"real": seen[0], "fake": seen[1], "params": jax.tree.map(jnp.asarray, numbers)}
+    return Table(**dict.fromkeys(Table._fields) | open_to)
 
 
 def stepping(part, name):
@@ -193,7 +257,7 @@ def stepping(part, name):
 
     @jax.jit
     def step(block, real, fake):
-        slope = jax.grad(lambda own: part.term(table(real, fake, **{name: own})))(block)
+        slope = jax.grad(lambda own: part.terms["value"](table(real, fake, **{name: own})))(block)
         update, _ = part.tx.update(slope, part.tx.init(block), block)
         return optax.apply_updates(block, update)
 
@@ -211,7 +275,7 @@ def test_lecam_pays_for_the_distance_from_the_other_kind_s_anchor(float64):
 
 
 def test_lecam_s_anchors_are_the_moving_averages_of_equation_3(float64):
-    part = techniques.parts(Techniques(lecam=0.3, lecam_decay=0.9), 5)["anchors"]
+    part = techniques.anchors(Techniques(lecam=0.3, lecam_decay=0.9))
     block, _ = part.network.init(jax.random.key(0))
     expected, step = {"real": 0.0, "fake": 0.0}, stepping(part, "anchors")
     for seed in range(5):
@@ -224,7 +288,7 @@ def test_lecam_s_anchors_are_the_moving_averages_of_equation_3(float64):
 
 def test_the_probability_of_adaptive_augmentation_moves_by_its_step_and_stays_in_0_to_1(float64):
     """Up where the discriminator is surer of real images than the target, down where it is less so."""
-    part = techniques.parts(Techniques(augment="color", adaptive=0.5), 50)["augmentation"]
+    part = techniques.augmentation(Techniques(augment="color", adaptive=0.5), 50)
     step, move = 50 / (1000 * 500), stepping(part, "augmentation")
     assert float(part.network.init(jax.random.key(0))[0]["p"]) == 0.0
     sure, unsure = np.array([2.0, 1.0, 3.0, 0.1]), np.array([2.0, 1.0, 3.0, -0.1])  # r = 1, r = 0.5

@@ -16,7 +16,7 @@ def table_of(real, fake, images=(None, None)):
         Seen(image, None, None, Judgment(jnp.asarray(score, jnp.float32), jnp.zeros((len(score), 1))))
         for score, image in zip((real, fake), images, strict=True)
     ]
-    return Table({}, jnp.zeros(0), jnp.asarray(0), *seen, lambda images, labels: None, lambda latent: None)
+    return Table(**dict.fromkeys(Table._fields) | {"real": seen[0], "fake": seen[1]})
 
 
 def told(value, **fields):

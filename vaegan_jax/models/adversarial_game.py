@@ -38,18 +38,24 @@ class Seen(NamedTuple):
 
 
 class Table(NamedTuple):
-    """What lies open in a move. `judge` and `generate` are for terms that try more images; they move no statistics."""
+    """What lies open in a move. The functions are for terms that try more images; they move no statistics."""
 
     params: Params
     keys: jax.Array
     """(n,): for a term's own noise, others for each term."""
     step: jax.Array
+    images: jax.Array
+    """Real ones as they come, in [-1, 1]."""
     real: Seen
     fake: Seen
     judge: Callable[[jax.Array, jax.Array | None], Judgment]
-    """(images, labels) -> verdict."""
+    """(images, labels) -> verdict on these alone, for terms of single images."""
+    judge_both: Callable[[jax.Array, jax.Array], tuple[Judgment, Judgment]]
+    """Others in place of the real and of the generated images -> verdicts as on those, in one batch where they were."""
     generate: Callable[[jax.Array], jax.Array]
     """Latents -> images in [-1, 1], of the classes of `fake`."""
+    view: Callable[[jax.Array], jax.Array]
+    """Generated images -> these as the discriminator sees them, changed in the same way as those of `fake`."""
 
 
 Term = Callable[[Table], jax.Array]
@@ -126,21 +132,27 @@ def lay(
         told = one_hot(labels, seams.classes)
         return networks["discriminator"].apply(params["discriminator"], stats, images, told, train=True)
 
-    if seams.joint_batch:
-        both = None if labels is None else jnp.concatenate([labels, wanted])
-        verdicts, after = judge(jnp.concatenate(views), both)
-        real, fake = (jax.tree.map(lambda x, at=at: jnp.split(x, 2)[at], verdicts) for at in (0, 1))
-    else:
-        real, between = judge(views[0], labels)
-        fake, after = judge(views[1], wanted, held(between, before))
+    def judge_both(real, fake):
+        if seams.joint_batch:
+            both = None if labels is None else jnp.concatenate([labels, wanted])
+            verdicts, after = judge(jnp.concatenate([real, fake]), both)
+            return tuple(jax.tree.map(lambda x, at=at: jnp.split(x, 2)[at], verdicts) for at in (0, 1)), after
+        of_real, between = judge(real, labels)
+        of_fake, after = judge(fake, wanted, held(between, before))
+        return (of_real, of_fake), after
+
+    (of_real, of_fake), after = judge_both(*views)
     table = Table(
         params,
         keys,
         step,
-        Seen(views[0], labels, None, real),
-        Seen(views[1], wanted, latent, fake),
+        batch["image"],
+        Seen(views[0], labels, None, of_real),
+        Seen(views[1], wanted, latent, of_fake),
         lambda images, labels: judge(images, labels)[0],
+        lambda real, fake: judge_both(real, fake)[0],
         lambda latent: made(latent)[0],
+        lambda images: seams.view(params, images, view_keys[1], step),
     )
     return table, {"generator": moved, "discriminator": after}
 

@@ -18,7 +18,7 @@ from vaegan_jax.errors import check, check_fields
 from vaegan_jax.games import Game, Schedule
 from vaegan_jax.latents import PRIORS, Prior
 from vaegan_jax.losses import adversarial, penalties
-from vaegan_jax.models import adversarial_game, gan_networks, gan_terms, techniques
+from vaegan_jax.models import adversarial_game, autoencoding, gan_networks, gan_terms, techniques
 from vaegan_jax.models.adversarial_game import Seams, Table
 from vaegan_jax.models.techniques import Techniques
 from vaegan_jax.networks.conditions import Place
@@ -135,6 +135,15 @@ class Config:
             "set adaptive 0, and augment is always on",
         )
         check(
+            not self.techniques.reverse_kl or self.value in gan_terms.LOGISTIC,
+            f"reverse-kl reads the divergence off a logit ({', '.join(gan_terms.LOGISTIC)}), and the scores of "
+            f"{self.value} are none",
+        )
+        check(
+            not self.techniques.autoencoding or self.prior == "normal",
+            f"autoencoding is of a VAE, whose prior is normal, not {self.prior}: set prior normal",
+        )
+        check(
             not self.techniques.replay or self.condition == "none",
             "replay keeps images without their classes: use it with an unconditional model",
         )
@@ -155,8 +164,13 @@ def networks_of(config: Config, spec: DataSpec, discriminator: Network) -> dict[
 
 
 def parts(config: Config, spec: DataSpec) -> dict[str, techniques.Part]:
-    """The players that techniques add."""
-    return techniques.parts(config.techniques, spec.batch_size)
+    """The players that techniques add. They pay no gradient to others: nobody's network is theirs but their own."""
+    made = {
+        "anchors": lambda: techniques.anchors(config.techniques),
+        "augmentation": lambda: techniques.augmentation(config.techniques, spec.batch_size),
+        "encoder": lambda: autoencoding.part(config, spec),
+    }
+    return {name: made[name]() for name in techniques.added(config.techniques)}
 
 
 def seams(config: Config, spec: DataSpec, value: Callable[[Table], adversarial.Value] | None = None) -> Seams:
@@ -174,7 +188,8 @@ def seams(config: Config, spec: DataSpec, value: Callable[[Table], adversarial.V
         joint_batch=config.joint_batch,
     )
     images = spec.batch_size * config.discriminator_moves
-    return techniques.applied(config.techniques, made, value, spec.batch_size, images)
+    made = techniques.applied(config.techniques, made, value, parts(config, spec), spec.batch_size, images)
+    return autoencoding.rebuilding(config, spec, made) if config.techniques.autoencoding else made
 
 
 def game(config: Config, spec: DataSpec, filled: Seams | None = None) -> Game:
@@ -213,10 +228,10 @@ def optimizers(config: Config, spec: DataSpec) -> dict[str, optax.GradientTransf
 
 
 def schedule(config: Config) -> Schedule:
-    """The discriminator's moves, then the generator's; techniques' players move beside the discriminator."""
+    """The discriminator's moves, then the generator's; techniques' players move beside one of them."""
     moves = (("discriminator",),) * config.discriminator_moves + (("generator",),) * config.generator_moves
-    for name, part in techniques.parts(config.techniques, 0).items():
-        moves = adversarial_game.beside(moves, part.beside, name)
+    for name, player in techniques.added(config.techniques).items():
+        moves = adversarial_game.beside(moves, player, name)
     return moves
 
 

@@ -58,6 +58,12 @@ class Techniques:
     """Weight, for the generator, of -|G(z) - G(z + dz)|^2, per pixel (the same: 0.5)."""
     latent_deviation: float = 0.03
     """Standard deviation of dz (the same)."""
+    reverse_kl: float = 0.0
+    """Weight, in the generator's loss, of the mean of -D(G(z)), which for the best D is KL(p_G || p_data), D a logit
+    (KL + GAN; Sonderby et al. 2016, arXiv 1610.04490)."""
+    autoencoding: float = 0.0
+    """Weight, in the generator's loss, of |x - G(z)|^2 / 2 over all pixels, with z from an encoder of x that is added
+    and pays a VAE's loss (VAE + GAN)."""
     lecam: float = 0.0
     """Weight of (D(x) - a_fake)^2 + (D(G) - a_real)^2, a moving averages of scores (Tseng et al. 2021, LeCam)."""
     lecam_decay: float = 0.99
@@ -97,6 +103,8 @@ NOT_BELOW_ZERO = (
     "latent_consistency",
     "latent_diversity",
     "latent_deviation",
+    "reverse_kl",
+    "autoencoding",
     "lecam",
     "orthogonality",
     "replay",
@@ -104,36 +112,50 @@ NOT_BELOW_ZERO = (
 
 
 class Part(NamedTuple):
-    """A further player, by its name: the network that it owns, who it moves beside, what it pays, how it steps."""
+    """A further player: the network that it owns, what it pays, how it steps."""
 
     network: Network
-    beside: str
-    term: Term
+    terms: dict[str, Term]
     tx: optax.GradientTransformation
 
 
-def parts(techniques: Techniques, batch_size: int) -> dict[str, Part]:
-    """The players that the tricks add. They pay no gradient to others: nobody's network is theirs but their own."""
-    made = {}
-    if techniques.lecam:
-        average = optax.sgd(1 - techniques.lecam_decay)
-        made["anchors"] = Part(numbers(real=0.0, fake=0.0), "discriminator", _anchors, average)
-    if techniques.adaptive:
-        step = optax.chain(optax.scale_by_sign(), optax.sgd(batch_size / (1000 * ADA_KIMG)), confine(0, 1))
-        made["augmentation"] = Part(numbers(p=0.0), "discriminator", _overfitting(techniques.adaptive), step)
-    return made
+BESIDE = {"anchors": "discriminator", "augmentation": "discriminator", "encoder": "generator"}
+"""Further players, and whom they move beside."""
+
+
+def added(techniques: Techniques) -> dict[str, str]:
+    """The further players that the tricks need, and whom each moves beside."""
+    needed = {
+        "anchors": techniques.lecam,
+        "augmentation": techniques.adaptive,
+        "encoder": techniques.autoencoding,
+    }
+    return {name: BESIDE[name] for name, wanted in needed.items() if wanted}
+
+
+def anchors(techniques: Techniques) -> Part:
+    """LeCam's moving averages of scores."""
+    return Part(numbers(real=0.0, fake=0.0), {"value": _anchors}, optax.sgd(1 - techniques.lecam_decay))
+
+
+def augmentation(techniques: Techniques, batch_size: int) -> Part:
+    """ADA's probability."""
+    step = optax.chain(optax.scale_by_sign(), optax.sgd(batch_size / (1000 * ADA_KIMG)), confine(0, 1))
+    return Part(numbers(p=0.0), {"value": _overfitting(techniques.adaptive)}, step)
 
 
 def applied(
     techniques: Techniques,
     seams: Seams,
     value: Callable[[Table], adversarial.Value],
+    parts: dict[str, Part],
     batch_size: int,
     images_per_round: int,
 ) -> Seams:
     """The seams with all tricks that are on; `value` is the game that their terms "value" are of.
 
-    Time in thousand images is counted by `images_per_round`. ValueError for a pool that is less than half a batch.
+    `parts` are the further players. Time in thousand images is counted by `images_per_round`. ValueError for a pool
+    that is less than half a batch.
     """
     terms = seams.terms
     if techniques.flip_labels:
@@ -149,13 +171,14 @@ def applied(
         (techniques.fake_consistency, "discriminator", "fake_consistency", _consistency("fake")),
         (techniques.latent_consistency, "discriminator", "latent_consistency", _latent_consistency(techniques)),
         (techniques.latent_diversity, "generator", "latent_diversity", _latent_diversity(techniques)),
+        (techniques.reverse_kl, "generator", "reverse_kl", lambda table: -table.fake.score),
         (techniques.lecam, "discriminator", "lecam", _lecam),
         (techniques.orthogonality, "generator", "orthogonality", _orthogonality),
     ):
         if weight:
             terms = more(terms, player, **{name: _scaled(weight, term)})
-    for name, part in parts(techniques, batch_size).items():
-        terms = more(terms, name, value=part.term)
+    for name, part in parts.items():
+        terms = more(terms, name, **part.terms)
     if techniques.replay and techniques.replay < batch_size // 2:
         raise ValueError(f"replay {techniques.replay} is less than half a batch: make it {batch_size // 2} at least")
     recall = _replayed if techniques.replay else seams.recall
@@ -238,7 +261,9 @@ def _consistency(whose: str) -> Term:
     def term(table: Table) -> jax.Array:
         seen = getattr(table, whose)
         changed = augment("flip-translation", seen.images, table.keys)
-        return consistency.consistency(seen.score, table.judge(changed, seen.labels).score, weight=1.0)
+        images = {"real": table.real.images, "fake": table.fake.images} | {whose: changed}
+        again = dict(zip(("real", "fake"), table.judge_both(**images), strict=True))[whose]
+        return consistency.consistency(seen.score, again.score, weight=1.0)
 
     return term
 
@@ -252,7 +277,8 @@ def _neighbors(techniques: Techniques, table: Table) -> tuple[jax.Array, jax.Arr
 
 def _latent_consistency(techniques: Techniques) -> Term:
     def term(table: Table) -> jax.Array:
-        scores = (table.judge(images, table.fake.labels).score for images in _neighbors(techniques, table))
+        views = (table.view(images) for images in _neighbors(techniques, table))
+        scores = (table.judge_both(table.real.images, view)[1].score for view in views)
         return consistency.consistency(*scores, weight=1.0)
 
     return term
