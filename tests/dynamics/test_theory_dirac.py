@@ -22,6 +22,7 @@ VARIANTS = [
     *[(DiracGan(loss, "instance-noise"), "none") for loss in LOSSES if loss != "relativistic"],
     (DiracGan("least-squares", "instance-noise", sigma=1.7), "none"),  # beyond the critical variance
     (DiracGan("non-saturating", "r2", gamma=10.0), "none"),  # and weight
+    *[(DiracGan(loss, "jensen-shannon", gamma=0.8), "none") for loss in ("minimax", "non-saturating")],
     (DiracGan("minimax", gamma=1.0), "consensus"),
     (DiracGan("wasserstein"), "consensus"),
 ]
@@ -145,7 +146,7 @@ def test_beyond_the_critical_weight_nothing_rotates():
 
 def test_what_converges_is_the_paper_s_table():
     converging = {how for how in theory_dirac.REGULARIZERS if theory_dirac.converges("minimax", how)}
-    assert converging == {"instance-noise", "r1", "r2", "consensus"}
+    assert converging == {"instance-noise", "r1", "r2", "jensen-shannon", "consensus"}
     assert not theory_dirac.converges("wasserstein", "instance-noise")  # straight: noise changes nothing
     with pytest.raises(UserError, match="Did you mean 'consensus'"):
         theory_dirac.eigenvalues("minimax", "concensus")

@@ -173,6 +173,7 @@ GAINS = {  # f' of the paper, for the discriminator and for the generator, with 
 
 
 PENALIZED = [DiracGan(loss) for loss in LOSSES] + [DiracGan("wasserstein", how) for how in ("r1", "r2", "wgan-gp")]
+PENALIZED += [DiracGan("minimax", "jensen-shannon")]
 
 
 @functools.cache
@@ -186,12 +187,19 @@ def dirac_fields():
     return {config: np.asarray(value) for config, value in zip(variants, values, strict=True)}, points
 
 
+def roth(theta, psi):
+    """Slope by psi of 0.15 psi^2 [(1 - s(l))^2 at the data + s(l)^2 at theta]; there l = 0 and l = -psi theta."""
+    sure = sigmoid(-psi * theta)
+    return 0.3 * psi * (0.25 + sure**2) - 0.15 * psi**2 * 2 * sure * sure * (1 - sure) * theta
+
+
 @pytest.mark.parametrize("config", PENALIZED, ids=lambda config: f"{config.loss} {config.regularizer}")
 def test_the_field_of_the_dirac_gan_is_the_paper_s_with_the_sign_of_gradients(config):
     values, points = dirac_fields()
     theta, psi = points.T
     discriminator, generator = (gain(theta * psi) for gain in GAINS[config.loss])
-    slope = {"none": 0.0, "wgan-gp": 0.3 * (np.abs(psi) - 1) * np.sign(psi)}.get(config.regularizer, 0.3 * psi)
+    slope = {"none": 0.0, "wgan-gp": 0.3 * (np.abs(psi) - 1) * np.sign(psi), "jensen-shannon": roth(theta, psi)}
+    slope = slope.get(config.regularizer, 0.3 * psi)
     expected = np.stack([psi * generator, -theta * discriminator + slope], 1)
     np.testing.assert_allclose(values[config], expected, atol=1e-14)
 

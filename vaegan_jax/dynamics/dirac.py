@@ -1,7 +1,8 @@
 """The Dirac-GAN (Mescheder, Geiger & Nowozin 2018, arXiv 1801.04406): the smallest GAN that shows what converges.
 
 The data is a single point at 0, what the generator makes is a single point at theta, and the discriminator is the
-line D(x) = psi x. As in the paper, D is positive on what it takes for generated: the logit of "real" is -D.
+line D(x) = psi x. As in the paper, D is positive on what it takes for generated: the logit of "real" is -D. Losses and
+penalties are those of all GANs, `vaegan_jax.losses`.
 """
 
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from jaxtyping import Float
 
 from vaegan_jax.dynamics.toy import Optimizers, Toy, answer, choose, point
 from vaegan_jax.errors import check, check_fields
-from vaegan_jax.games import Player
-from vaegan_jax.losses import adversarial
+from vaegan_jax.games import Params, Player
+from vaegan_jax.losses import adversarial, penalties, relativistic
 
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
 """The players; they own the networks "x", which is theta, and "y", which is psi."""
@@ -33,31 +34,21 @@ class Loss(NamedTuple):
     """f''(0)."""
 
 
-def _square(target: float, logits: jax.Array) -> jax.Array:
-    return jnp.square(logits - target) / 2
-
-
-def _relativistic(real: jax.Array, fake: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return jnp.zeros_like(real), jax.nn.softplus(fake - real)
+def _halved(value: adversarial.Value) -> adversarial.Value:
+    """With the factor 1/2 of Mao et al., which `adversarial.least_squares` leaves out."""
+    return adversarial.Value(
+        lambda real, fake: tuple(loss / 2 for loss in value.discriminator(real, fake)),
+        lambda real, fake: value.generator(real, fake) / 2,
+    )
 
 
 LOSSES = {
     "minimax": Loss(adversarial.minimax(), 0.5, -0.25),
     "non-saturating": Loss(adversarial.non_saturating(), 0.5, -0.25),
-    "wasserstein": Loss(adversarial.Value(lambda real, fake: (-real, fake), lambda real, fake: -fake), 1.0, 0.0),
-    "least-squares": Loss(
-        adversarial.Value(
-            lambda real, fake: (_square(1.0, real), _square(-1.0, fake)), lambda real, fake: _square(1.0, fake)
-        ),
-        1.0,
-        -1.0,
-    ),
-    "hinge": Loss(
-        adversarial.Value(lambda real, fake: (jax.nn.relu(1 - real), jax.nn.relu(1 + fake)), lambda real, fake: -fake),
-        1.0,
-        0.0,
-    ),
-    "relativistic": Loss(adversarial.Value(_relativistic, lambda real, fake: jax.nn.softplus(real - fake)), 0.5, -0.25),
+    "wasserstein": Loss(adversarial.wasserstein(), 1.0, 0.0),
+    "least-squares": Loss(_halved(adversarial.least_squares(fake_target=-1.0)), 1.0, -1.0),
+    "hinge": Loss(adversarial.hinge(), 1.0, 0.0),
+    "relativistic": Loss(relativistic.relativistic(), 0.5, -0.25),
 }
 """From the public name: Goodfellow et al. 2014 (two), Arjovsky et al. 2017 (no clipping), Mao et al. 2017 with the
 targets -1 and 1, Lim & Ye 2017, Jolicoeur-Martineau 2019 (pairs of one real and one generated point)."""
@@ -69,11 +60,12 @@ class DiracGan:
 
     loss: Literal["minimax", "non-saturating", "wasserstein", "least-squares", "hinge", "relativistic"] = "minimax"
     """What the logits are worth to both."""
-    regularizer: Literal["none", "instance-noise", "r1", "r2", "wgan-gp"] = "none"
+    regularizer: Literal["none", "instance-noise", "r1", "r2", "wgan-gp", "jensen-shannon"] = "none"
     """What holds the discriminator back: noise on both points, or a penalty on its slope."""
     gamma: float = 0.3
-    """Weight of the penalty: gamma/2 psi^2 (r1 at the data and r2 at the generated point are one here), or gamma/2
-    (|psi| - target)^2 (wgan-gp; DRAGAN's is the same, because the slope is psi everywhere)."""
+    """Weight of the penalty: gamma/2 psi^2 (r1 at the data and r2 at the generated point are one here), gamma/2
+    (|psi| - target)^2 (wgan-gp; DRAGAN's is the same, because the slope is psi everywhere), or gamma/2 psi^2 times how
+    unsure the discriminator is of both points (jensen-shannon; Roth et al. 2017)."""
     sigma: float = 0.7
     """Standard deviation of the instance noise."""
     target: float = 1.0
@@ -85,6 +77,11 @@ class DiracGan:
             value = getattr(self, name)
             check(0 <= value < float("inf"), f"{name} must be at least 0 and finite, not {value}")
         pairs = self.loss == "relativistic" and self.regularizer == "instance-noise"
+        logits = self.loss in ("minimax", "non-saturating")
+        check(
+            logits or self.regularizer != "jensen-shannon",
+            f"jensen-shannon is of logits, and the scores of {self.loss} are none",
+        )
         check(not pairs, "the relativistic loss has no instance-noise here: it would need one for each point of a pair")
 
     def make(self, optimizers: Optimizers | None = None, step: float = 0.1) -> Toy:
@@ -105,7 +102,7 @@ class DiracGan:
 
         def discriminator_loss(params, stats, batch, key, step):
             real, fake = value.discriminator(*scores(params))
-            return expected(real) + expected(fake) + self._penalty(params["y"]), ({}, {})
+            return expected(real) + expected(fake) + self._penalty(params), ({}, {})
 
         game = {
             GENERATOR: Player(("x",), generator_loss, chosen[GENERATOR]),
@@ -115,12 +112,15 @@ class DiracGan:
         return Toy("dirac-gan", game, schedule, point(1, 1), point(0, 0), answer(self.jacobian))
 
     def jacobian(self) -> Float[np.ndarray, "2 2"] | None:
-        """J at (0, 0), over (theta, psi): [[0, f'], [-f', damping]]; None for wgan-gp, which has a kink there."""
+        """J at (0, 0), over (theta, psi): [[0, f'], [-f', damping]]; None for wgan-gp, which has a kink there.
+
+        There both points are as likely real as not, so that jensen-shannon weighs psi^2 by gamma/4.
+        """
         if self.regularizer == "wgan-gp":
             return None
         slope, curvature = LOSSES[self.loss].slope, LOSSES[self.loss].curvature
-        damping = {"none": 0.0, "instance-noise": -2 * self.sigma**2 * curvature}.get(self.regularizer, self.gamma)
-        return np.array([[0.0, slope], [-slope, damping]])
+        damping = {"none": 0.0, "instance-noise": -2 * self.sigma**2 * curvature, "jensen-shannon": self.gamma / 2}
+        return np.array([[0.0, slope], [-slope, damping.get(self.regularizer, self.gamma)]])
 
     def _noise(self) -> tuple[np.ndarray, np.ndarray]:
         """Places and weights of the noise: a rule for the normal distribution, or 0."""
@@ -129,8 +129,18 @@ class DiracGan:
         nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
         return self.sigma * nodes, weights / weights.sum()
 
-    def _penalty(self, psi: jax.Array) -> jax.Array | float:
-        if self.regularizer == "wgan-gp":
-            size = psi * jnp.sign(psi)  # whose slope at 0 is 0, by symmetry; that of jnp.abs is 1
-            return self.gamma / 2 * jnp.square(size - self.target)
-        return self.gamma / 2 * jnp.square(psi) if self.regularizer in ("r1", "r2") else 0.0
+    def _penalty(self, params: Params) -> jax.Array | float:
+        """As of images of one pixel, a single real and a single generated one."""
+        if self.regularizer in ("none", "instance-noise"):
+            return 0.0
+        penalize = {
+            "r1": penalties.r1(self.gamma),
+            "r2": penalties.r2(self.gamma),
+            "wgan-gp": penalties.gradient_penalty(self.gamma / 2, self.target),
+            "jensen-shannon": penalties.jensen_shannon(self.gamma),
+        }[self.regularizer]
+        theta, psi = params["x"], params["y"]
+        keys = jax.random.split(jax.random.key(0), 1)  # of no effect: the slope is the same everywhere
+        return penalize(lambda points: -psi * points[:, 0], jnp.zeros_like(theta)[None, None], theta[None, None], keys)[
+            0
+        ]

@@ -12,7 +12,7 @@ from jaxtyping import Complex
 from vaegan_jax.dynamics.dirac import LOSSES
 from vaegan_jax.errors import unknown
 
-REGULARIZERS = ("none", "instance-noise", "r1", "r2", "wgan-gp", "consensus")
+REGULARIZERS = ("none", "instance-noise", "r1", "r2", "wgan-gp", "jensen-shannon", "consensus")
 """Those of `dirac.DiracGan`, and the direction."""
 
 
@@ -25,8 +25,9 @@ def eigenvalues(
 ) -> Complex[np.ndarray, "2"] | None:
     """Of the field's Jacobian at the equilibrium; None for wgan-gp, whose field has a jump there.
 
-    With a damping d of psi they are d/2 +- sqrt(d^2/4 - f'^2): d = gamma (r1, r2) or -2 sigma^2 f'' (instance noise).
-    Consensus makes gamma f'^2 +- i f' of +- i f'. Raises UserError for an unknown loss or regularizer.
+    With a damping d of psi they are d/2 +- sqrt(d^2/4 - f'^2): d = gamma (r1, r2), gamma/2 (jensen-shannon, of logits)
+    or -2 sigma^2 f'' (instance noise). Consensus makes gamma f'^2 +- i f' of +- i f'. Raises UserError for an unknown
+    loss or regularizer.
     """
     if regularizer == "wgan-gp":
         return None
@@ -135,8 +136,8 @@ def _parts(loss: str, regularizer: str, gamma: float, sigma: float) -> _Parts:
     if regularizer not in REGULARIZERS:
         raise unknown("regularizer", regularizer, REGULARIZERS)
     slope, curvature = _of(loss).slope, _of(loss).curvature
-    damping = {"instance-noise": -2 * sigma**2 * curvature, "r1": gamma, "r2": gamma}.get(regularizer, 0.0)
-    return _Parts(slope, damping, gamma * slope**2 if regularizer == "consensus" else 0.0)
+    damping = {"instance-noise": -2 * sigma**2 * curvature, "r1": gamma, "r2": gamma, "jensen-shannon": gamma / 2}
+    return _Parts(slope, damping.get(regularizer, 0.0), gamma * slope**2 if regularizer == "consensus" else 0.0)
 
 
 def _of(loss: str):
