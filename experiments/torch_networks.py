@@ -207,14 +207,15 @@ class ResidualDiscriminator(nn.Module):
             blocks.append(DownBlock(channels, relative * width, halves, place == 0, spectral))
             channels, side = relative * width, side // 2 if halves else side
             blocks += [SelfAttention(channels, spectral)] if halves and side == attention else []
-        self.body = nn.Sequential(*blocks, nn.ReLU())
+        self.body, self.sums = nn.Sequential(*blocks, nn.ReLU()), spectral
         head = OrderedDict(score=normed(nn.Linear(channels, 1), spectral))
         if classes:
             head["projection"] = normed(nn.Linear(classes, channels, bias=False), spectral)
         self.head = nn.ModuleDict(head)
 
     def forward(self, images: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
-        features = self.body(images).sum((2, 3))
+        maps = self.body(images)
+        features = maps.sum((2, 3)) if self.sums else maps.mean((2, 3))
         score = self.head["score"](features)
         return score if labels is None else score + (self.head["projection"](labels) * features).sum(1, keepdim=True)
 

@@ -196,6 +196,50 @@ def test_the_plain_networks_have_the_parameters_of_miyato_s_table_3():
     assert features.shape == (1, 4 * 4 * 512)
 
 
+PLAIN = {28: (7, 2), 32: (4, 3), 64: (8, 3), 128: (16, 3)}
+"""The smallest map's side, and how often images are halved."""
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_the_plain_networks_have_the_parameters_that_one_counts_by_hand(side):
+    small, times = PLAIN[side]
+    channels = [64 << level for level in range(times + 1)]
+    generator = made(sndcgan.Generator((side, side, 3)), (1, LATENT))[1]["params"]
+    weights = sum(16 * a * b for a, b in zip(channels, channels[1:], strict=False)) + 9 * 64 * 3 + 3
+    assert size(generator) == (LATENT + 1) * small**2 * channels[-1] + weights + 2 * sum(channels)
+    features, body = made(sndcgan.Body(), (1, side, side, 3))
+    into = sum(9 * a * b + b for a, b in zip([3, *channels], channels, strict=False))
+    assert size(body["params"]) == into + sum(16 * c * c + c for c in channels[:-1])
+    assert features.shape == (1, small**2 * channels[-1])
+
+
+SAGAN = {
+    28: (4_200_964, 1_074_306),
+    32: (4_357_892, 1_074_306),
+    64: (12_240_196, 10_146_562),
+    128: (32_169_284, 29_022_978),
+}
+"""Golden numbers, of images of three colors told no classes: generator, discriminator and its last layer."""
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_self_attention_has_f_and_g_of_an_eighth_of_the_channels_and_h_of_all(side):
+    """At half of the image's height, as `sagan` has it; the discriminator's map there is its first."""
+    attention = lambda c: 2 * c * (c // 8) + c * c + 1  # noqa: E731
+    wide = {28: (256, 128), 32: (256, 128), 64: (128, 64), 128: (128, 64)}[side]
+    expected = []
+    for module, given, channels in (
+        (resnet.Generator, (1, LATENT), wide[0]),
+        (resnet.Body, (1, side, side, 3), wide[1]),
+    ):
+        image = {"image_shape": (side, side, 3)} if module is resnet.Generator else {}
+        plain, with_attention = (size(made(module(**image, attention=at), given)[1]["params"]) for at in (0, side // 2))
+        assert with_attention - plain == attention(channels)
+        expected.append(with_attention)
+    head = (128 if side < 64 else 1024) + 1
+    assert (expected[0], expected[1] + head) == SAGAN[side]
+
+
 @pytest.mark.parametrize("side", [28, 128])
 def test_all_images_go_in_and_come_out(side):
     shape, last = (side, side, 2), {28: 7 * 7 * 8, 128: 4 * 4 * 64}[side]

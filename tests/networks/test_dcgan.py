@@ -12,7 +12,7 @@ from vaegan_jax.networks.dcgan import ImageToVector, VectorToImage, sides
 
 WIDTH, LATENT = 64, 100
 KERNEL = 4 * 4
-each_side = pytest.mark.parametrize("side", [28, 32, 64])
+each_side = pytest.mark.parametrize("side", [28, 32, 64, 128])
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
@@ -48,6 +48,19 @@ def generator_count(side, channels, normalize):
         + norm * 64
         + KERNEL * 64 * channels  # -> 64x64
         + channels,
+        128: LATENT * 4 * 4 * 1024
+        + 4 * 4 * 1024
+        + dense_norm * 1024
+        + KERNEL * 1024 * 512  # -> 8x8x512
+        + norm * 512
+        + KERNEL * 512 * 256  # -> 16x16x256
+        + norm * 256
+        + KERNEL * 256 * 128  # -> 32x32x128
+        + norm * 128
+        + KERNEL * 128 * 64  # -> 64x64x64
+        + norm * 64
+        + KERNEL * 64 * channels  # -> 128x128
+        + channels,
     }[side]
 
 
@@ -77,6 +90,18 @@ def discriminator_count(side, channels, normalize):
         + KERNEL * 256 * 512  # -> 4x4x512
         + norm * 512
         + 4 * 4 * 512 * 1
+        + 1,
+        128: KERNEL * channels * 64  # -> 64x64x64
+        + 64
+        + KERNEL * 64 * 128  # -> 32x32x128
+        + norm * 128
+        + KERNEL * 128 * 256  # -> 16x16x256
+        + norm * 256
+        + KERNEL * 256 * 512  # -> 8x8x512
+        + norm * 512
+        + KERNEL * 512 * 1024  # -> 4x4x1024
+        + norm * 1024
+        + 4 * 4 * 1024 * 1
         + 1,
     }[side]
 

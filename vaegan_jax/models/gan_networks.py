@@ -111,12 +111,15 @@ def body(config: "Config", spec: DataSpec) -> nn.Module:
     norm, spectral = config.discriminator_norm, config.spectral != "none"
     norm = OWN_NORMS[config.network] if norm == "auto" else norm
     norm = "none" if config.discriminator_norm == "auto" and spectral else norm
-    again = {"rematerialize": config.rematerialize}
+    again, pool = (
+        {"rematerialize": config.rematerialize},
+        "sum" if spectral else "mean",
+    )  # Miyato et al.; Gulrajani et al.
     modules = {
         "mlp": lambda: mlp.Body(config.hidden_sizes, norm, spectral),
         "dcgan": lambda: dcgan.Body(config.width, norm, spectral, attention, config.down),
         "sndcgan": lambda: sndcgan.Body(config.width, norm, spectral, attention),
-        "resnet": lambda: resnet.Body(config.width, norm, spectral, attention, **again),
+        "resnet": lambda: resnet.Body(config.width, norm, spectral, attention, pool=pool, **again),
         "biggan": lambda: biggan.Body(config.width, config.attention, **again),
         "biggan-deep": lambda: biggan_deep.Body(config.width, config.attention, **again),
     }

@@ -6,9 +6,10 @@
 | 64 | 4 x 4 x 1024; up 512, 256, 128, 64 | down 64, 128, 256, 512, 1024 |
 | 128 | 4 x 4 x 1024; up 1024, 512, 256, 128, 64 | down 64, 128, 256, 512, 1024; 1024 |
 
-These are for a `width` of 64, with which all channels scale. The generator ends with norm, ReLU, 3 x 3 convolution;
-the discriminator's features are the sums of a ReLU over all pixels. 28 pixels (and others that halve to 4 to 8 in up to
-three steps) have the channels of 32: up twice from 7 x 7. Those of 64 pixels are the authors' program's.
+These are for a `width` of 64, with which all channels scale. The generator ends with norm, ReLU, 3 x 3 convolution; the
+discriminator's features are the sums of a ReLU over all pixels, or with `pool` "mean", Gulrajani et al.'s, its means.
+28 pixels (and others that halve to 4 to 8 in up to three steps) have the channels of 32: up twice from 7 x 7. Those of
+64 pixels are the authors' program's.
 """
 
 from functools import partial
