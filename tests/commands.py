@@ -9,7 +9,8 @@ from typing import NamedTuple
 from vaegan_jax import cli
 
 VAE = ["vae", "--model.hidden-sizes", "8", "--model.latent-size", "2"]
-GAN = ["gan", "--model.network", "mlp", "--model.hidden-sizes", "8", "--model.latent-size", "2"]
+DENSE = ["--model.network", "mlp", "--model.hidden-sizes", "8", "--model.latent-size", "2"]
+GAN, CGAN = ["gan", *DENSE], ["cgan", *DENSE]
 # Several rounds in a dispatch; grids that are cheap to draw.
 SMALL = ["--batch-size", "8", "--training.rounds-per-dispatch", "4", "--training.sample-count", "4"]
 # On one device, and with no pictures but the last.

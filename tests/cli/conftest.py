@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import ALONE, GAN, VAE, done
+from commands import ALONE, CGAN, GAN, VAE, done
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +17,7 @@ def place(tmp_path_factory, once):
     pixels = np.random.default_rng(0).integers(0, 256, (80, 8, 8, 1), dtype=np.uint8)
     np.savez(place / "data.npz", image=pixels)
     np.savez(place / "gone.npz", image=pixels)
+    np.savez(place / "labeled.npz", image=pixels, label=np.arange(80) % 3)
     np.savez(place / "odd.npz", image=pixels[:, :7, :7])
     holed = pixels / np.float32(127.5) - 1
     holed[17, 2, 3] = np.nan
@@ -29,6 +30,7 @@ def place(tmp_path_factory, once):
     with once(), contextlib.chdir(place):
         done("train", *VAE, *ALONE, "--data", "gone.npz", "--steps", 5, "--run", "vae")
         done("train", *GAN, *ALONE, "--data", "data.npz", "--steps", 5, "--run", "gan")
+        done("train", *CGAN, *ALONE, "--data", "labeled.npz", "--steps", 5, "--run", "cgan")
         Path("gone.npz").unlink()
         for name, change in {
             "unsaved": lambda config: config["config"].update(data="data.npz"),

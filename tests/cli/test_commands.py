@@ -114,6 +114,18 @@ def test_samples_are_a_function_of_the_seed_and_their_number(run, place, tmp_pat
     assert contents(place) == before
 
 
+def test_samples_of_a_model_that_is_told_classes_are_of_those_asked_for_in_turn(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(place)
+    alone = [sampled("cgan", tmp_path / f"{label}.npz", "--label", label) for label in range(3)]
+    turns = sampled("cgan", tmp_path / "turns.npz", "--label", 0, 1, 2)
+    for place_, image in enumerate(turns):
+        np.testing.assert_array_equal(image, alone[place_ % 3][place_])
+    assert len({image.tobytes() for image in (one[0] for one in alone)}) == 3  # of the same latents
+    again = sampled("cgan", tmp_path / "again.npz")  # each draws its own class
+    each = [next((k for k in range(3) if (alone[k][at] == image).all()), None) for at, image in enumerate(again)]
+    assert None not in each and len(set(each)) > 1
+
+
 def test_samples_are_drawn_where_asked_for(place, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(place / "vae", "moved")

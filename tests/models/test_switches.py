@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import jaxtyping
 import pytest
-from switches import NAMES, REFUSED, SETTINGS, SPEC, SWITCHES, config_of, sensible
+from switches import NAMES, REFUSED, SETTINGS, SPEC, SWITCHES, config_of, sensible, switched, together
 
+from vaegan_jax.dynamics.solvers import SOLVERS, Solver, solve
 from vaegan_jax.errors import UserError
-from vaegan_jax.games import init, play
+from vaegan_jax.games import init
 from vaegan_jax.models import CONFIGS, MODELS, name_of
 from vaegan_jax.models.techniques import Techniques
 from vaegan_jax.networks.network import init_networks
@@ -19,17 +20,18 @@ from vaegan_jax.training.experiment import assemble
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
-def check_round(config):
+def check_round(config, spec=SPEC, solver="gradient"):
     model = MODELS[name_of(config)]
-    game, schedule = model.game(config, SPEC), model.schedule(config)
-    params, stats = jax.eval_shape(lambda key: init_networks(model.networks(config, SPEC), key), jax.random.key(0))
-    state = jax.eval_shape(lambda params, stats: init(game, params, stats), params, stats)
-    shape = (len(schedule), 1, 4)
-    batch = {"image": jnp.zeros((*shape, 2, 2, 1)), "position": jnp.zeros(shape, int), "label": jnp.zeros(shape, int)}
-    after, metrics = jax.eval_shape(play(game, schedule), state, batch, jax.random.key(0))
+    solved = solve(Solver(solver, **FEW.get(solver, {})), model.game(config, spec), model.schedule(config))
+    params, stats = jax.eval_shape(lambda key: init_networks(model.networks(config, spec), key), jax.random.key(0))
+    state = jax.eval_shape(lambda params, stats: solved.start(init(solved.game, params, stats)), params, stats)
+    shape = (len(solved.schedule), 1, 4)
+    batch = {"position": jnp.zeros(shape, int), "label": jnp.zeros(shape, int)}
+    batch["image"] = jnp.zeros((*shape, *spec.image_shape))
+    after, metrics = jax.eval_shape(solved.round, state, batch, jax.random.key(0))
     shapes = lambda tree: jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)  # noqa: E731
     assert shapes(after) == shapes(state)
-    assert {name.split("/")[0] for name in metrics} == set(game)
+    assert {name.split("/")[0] for name in metrics} >= set(model.game(config, spec))
 
 
 QUICK = {"gan", "wgan-gp", "cgan", "infogan", "began"}
@@ -37,9 +39,8 @@ QUICK = {"gan", "wgan-gp", "cgan", "infogan", "began"}
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in NAMES])
 def test_a_model_with_all_switches_that_make_sense_traces(name):
-    """All at once, but for a penalty where there is a minibatch layer: each again in the slow test."""
-    switches = sensible(name)
-    check_round(config_of(name, [s for s in switches if s != "penalty" or "minibatch" not in switches]))
+    """All at once, but for what excludes another: each again in the slow test."""
+    check_round(config_of(name, together(name)))
 
 
 @pytest.mark.slow
@@ -47,6 +48,33 @@ def test_a_model_with_all_switches_that_make_sense_traces(name):
 def test_a_model_with_each_switch_that_makes_sense_traces(name):
     for switch in sensible(name):
         check_round(config_of(name, [switch]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model_with_its_own_networks_and_all_switches_traces(name):
+    """Convolutions with batch norms, spectral norm, attention, and classes in norms: on images of 16 x 16 pixels."""
+    spec = dataclasses.replace(SPEC, image_shape=(16, 16, 1))
+    switches = [switch for switch in together(name) if "penalty" not in switch and switch != "discriminator_moves"]
+    check_round(switched(name, {"width": 8, "latent_size": 5, "discriminator_moves": 1}, switches), spec)
+
+
+FEW = {name: {"iterations": 2} for name in ("proximal", "competitive")}
+FEW |= {"follow-the-ridge": {"damping": 1.0, "iterations": 2}, "unrolled": {"inner_steps": 2}}
+ALL = [(name, solver) for name in NAMES for solver in SOLVERS]
+SOME = [(NAMES[place % len(NAMES)], solver) for place, solver in enumerate(SOLVERS)]
+
+
+@pytest.mark.parametrize(
+    ("name", "solver"),
+    [pytest.param(*pair, marks=pytest.mark.slow if pair in SOME else pytest.mark.soak) for pair in ALL],
+)
+def test_a_model_is_played_by_every_solver_or_told_why_not(name, solver):
+    """Each solver with some model as slow tests, all with all as soak ones."""
+    try:
+        check_round(config_of(name, []), solver=solver)
+    except (UserError, ValueError) as refused:
+        assert name == "began" and "needs two players, and here 3 move" in str(refused)
 
 
 @pytest.mark.parametrize(("name", "switch"), REFUSED, ids=map(" ".join, REFUSED))
