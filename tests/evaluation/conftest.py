@@ -34,6 +34,7 @@ def scored(tmp_path_factory, once):
     arrays = {"train_image": train[0], "train_label": train[1], "test_image": test[0], "test_label": test[1]}
     np.savez(place / "data.npz", **arrays)
     np.savez(place / "few.npz", image=test[0][:20])
+    np.savez(place / "labeled.npz", image=test[0][:40], label=test[1][:40])
     features = ["--evaluation.features", "pixels", "--evaluation.count", "200"]
     often = ["--evaluate-every", "8", "--training.log-interval-steps", "5", *features]
     with once(), contextlib.chdir(place):

@@ -186,6 +186,24 @@ def test_the_default_is_a_classifier_of_the_data_for_gray_images_with_labels():
 
 
 @pytest.mark.slow
+def test_label_accuracy_is_the_share_of_labels_that_the_data_s_classifier_agrees_with():
+    """Real test images, of which a fifth are given another class: what is left is the classifier's own accuracy."""
+    file = np.load("data.npz")
+    images, labels = file["test_image"], file["test_label"].copy()
+    labels[:20] = (labels[:20] + 1) % 4
+    labels[labels == 2] = np.where(np.arange((labels == 2).sum()) < 5, 3, 2)
+    right = (labels == file["test_label"]).mean()
+    np.savez("named.npz", image=images, label=labels)
+    found = scores("--samples", "named.npz", "--data", "data.npz", "--metrics", "label-accuracy", "--output", "named")
+    card = found["label-accuracy-classifier"]
+    assert card["protocol"]["settings"]["classifier accuracy"] == 1.0
+    assert card["value"] == pytest.approx(right) and card["better"] == "higher"
+    each = [(labels[labels == k] == file["test_label"][labels == k]).mean() for k in range(4)]
+    assert card["notes"]["worst class"] == pytest.approx(min(each))
+    assert card["notes"]["which is"] == str(int(np.argmin(each)))
+
+
+@pytest.mark.slow
 def test_likelihoods_and_geometry_are_measured_with_their_protocol():
     names = "elbo,nll,ais,active-units,conditioning"
     few = ["--likelihood-count", 8, "--importance-samples", 50, "--temperatures", 20, "--binarization", "static"]
@@ -214,6 +232,11 @@ BAD = {
         "name a run, not samples",
     ),
     "labels where there are none": (["vae-0", "--metrics", "classification-accuracy"], "it needs labeled samples"),
+    "classes that nobody was told": (["gan", "--metrics", "label-accuracy"], "it needs labeled samples"),
+    "classes of pixels": (
+        ["--samples", "labeled.npz", "--data", "data.npz", "--metrics", "label-accuracy", *PIXELS],
+        "pixels has no classes to tell",
+    ),
     "digits that are not stacked": (["vae-0", "--metrics", "stacked-modes"], "it needs stacked digits"),
     "too few samples for neighbors": (
         ["vae-0", "--metrics", "precision-recall", "--features", "pixels", "--count", 3],

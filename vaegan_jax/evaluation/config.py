@@ -29,6 +29,7 @@ METRICS = {
     "active-units": "latent dimensions that the encoder uses (Burda et al. 2016)",
     "parzen": "Parzen window log-likelihood of samples; misleads (Theis et al. 2016)",
     "stacked-modes": "modes of stacked MNIST that are found, of 1,000 (Srivastava et al. 2017)",
+    "label-accuracy": "share of samples of a class that a classifier of the data agrees with (Odena et al. 2016)",
     "classification-accuracy": "accuracy on real images of a classifier of samples (Ravuri & Vinyals 2019)",
 }
 """The metrics by name, with what they are."""

@@ -189,6 +189,19 @@ def _classification_accuracy(view: View) -> list[Reading]:
     return [Reading("CAS", found.accuracy, None, notes, settings, dtype="float32", **counts)]
 
 
+def _label_accuracy(view: View) -> list[Reading]:
+    told = f"label-accuracy asks a classifier of the data's own labels, which {view.extractor.name} is not"
+    check(view.extractor.name == "classifier", f"{told}: choose --features classifier")
+    labels = view.samples.labels
+    right = view.samples.logits[: len(labels)].argmax(1) == labels
+    each = {label: right[labels == label].mean() for label in np.unique(labels)}
+    worst = min(each, key=each.get)
+    names = view.data.train.spec.class_names
+    notes = {"worst class": float(each[worst]), "which is": names[worst] if names else str(worst)}
+    counts = {"real_count": 0, "sample_count": len(labels)}
+    return [Reading(view.name("label-accuracy"), float(right.mean()), None, notes, dtype="float32", **counts)]
+
+
 def _stacked_modes(view: View) -> list[Reading]:
     def single(source: Source) -> ArraySource:  # the red digits, and what they are
         examples = gather(source, np.arange(len(source)))
@@ -235,6 +248,7 @@ METRICS: dict[str, Metric] = {
     "birthday": Metric(_birthday, "higher", FEATURES),
     "sliced-wasserstein": Metric(_sliced_wasserstein, "lower", IMAGES),
     "ms-ssim": Metric(_ms_ssim, "neither", IMAGES, least=4),
+    "label-accuracy": Metric(_label_accuracy, "higher", IMAGES | {"logits"}, _unlabeled),
     "classification-accuracy": Metric(_classification_accuracy, "higher", IMAGES | {"test"}, _unlabeled),
     "stacked-modes": Metric(_stacked_modes, "higher", IMAGES | {"test"}, _not_stacked),
     **model_metrics.METRICS,
