@@ -4,8 +4,9 @@
 
 Claim: the convolution of a 4x4 image with a 3x3 kernel (stride 1, no padding, output 2x2) is a 4x16 matrix C, and
 `convolve_transposed` is the 16x4 matrix C^T: each row is a pixel of its 4x4 output, each column a pixel of its 2x2
-input. Every cell drawn is read off the library's functions, applied to one basis vector at a time, and the script
-stops if the two matrices are not each other's transpose. Writes figures/transposed_convolution.png. Any hardware, 5 s.
+input. (The 16x4 matrix in the lecture notes is that one already, the transpose, not the convolution's.) Every cell
+drawn is read off the library's functions, applied to one basis vector at a time, and the script stops if the two
+matrices are not each other's transpose. Writes figures/transposed_convolution.png. Any hardware, 5 s.
 """
 
 import argparse

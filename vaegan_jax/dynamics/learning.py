@@ -115,7 +115,7 @@ def earth_mover(theta: ArrayLike) -> Float[np.ndarray, "*s"]:
 
 
 def jensen_shannon(theta: ArrayLike) -> Float[np.ndarray, "*s"]:
-    """JS divergence between them, in nats: log 2, but 0 where they meet."""
+    """JS divergence between them, in nats: log 2, as of all that have no common support, but 0 where they meet."""
     return np.asarray(np.log(2) * total_variation(theta))
 
 

@@ -31,10 +31,11 @@ class Value(NamedTuple):
 def minimax(smoothing: float = 0.0) -> Value:
     """The zero-sum game of Goodfellow et al. 2014, equation 1: min_G max_D E log D(real) + E log(1 - D(fake)).
 
-    Losses in nats, in the shapes of the logits: the discriminator's are -log D = softplus(-real) and
-    -log(1 - D) = softplus(fake), the generator's is log(1 - D) = -softplus(fake), whose gradient vanishes where the
-    discriminator is sure. `smoothing` in [0, 1) is the one-sided label smoothing of Salimans et al. 2016, section
-    3.4: the target on real data is 1 - smoothing, on fake data it stays 0.
+    Losses in nats, in the shapes of the logits: the discriminator's are -log D = softplus(-real) and -log(1 - D) =
+    softplus(fake), the generator's is log(1 - D) = -softplus(fake), whose gradient vanishes where the discriminator is
+    sure. The best discriminator, D* = p_data / (p_data + p_G), is so for any fixed generator, not for the best one
+    alone. `smoothing` in [0, 1) is the one-sided label smoothing of Salimans et al. 2016, section 3.4: the target on
+    real data is 1 - smoothing, on fake data it stays 0.
     """
 
     def generator(real_logits: Float[Array, "*real"], fake_logits: Float[Array, "*fake"]) -> Float[Array, "*fake"]:
@@ -132,7 +133,8 @@ def boundary_equilibrium(k: Float[Array, ""]) -> Value:
 
     Scores are energies L, an autoencoder's errors; losses in their shapes and unit: the discriminator's are L(x) and
     -k L(G), the generator's is L(G). k is the state of a third player, who ascends k `balance` within [0, 1]: plain
-    ascent with the paper's lambda_k = 0.001 for a rate, and `optimizers.confine(0, 1)`, is its last equation.
+    ascent with the paper's lambda_k = 0.001 for a rate, and `optimizers.confine(0, 1)`, is its last equation. The
+    bounds are part of it: without them k can leave [0, 1].
     """
 
     def discriminator(

@@ -41,8 +41,9 @@ def feature_matching(real_features: Float[Array, "m f"], fake_features: Float[Ar
 def auxiliary_classifier(logits: Float[Array, "n k"], labels: Int[Array, " n"]) -> Float[Array, " n"]:
     """-log P(y | x) in nats, for both players, on real and on generated images: Odena et al. 2016 (arXiv 1610.09585).
 
-    The paper's L_C with the sign turned. A label of -1 is unknown: it pays 0 and is not counted, that is the known ones
-    weigh so much more that the mean over the global batch is the mean over the known; 0 where none is known.
+    The paper's L_C with the sign turned; where the lecture notes have P(y | x) itself, its logarithm is meant. A label
+    of -1 is unknown: it pays 0 and is not counted, that is the known ones weigh so much more that the mean over the
+    global batch is the mean over the known; 0 where none is known.
     """
     known = (labels >= 0).astype(logits.dtype)
     chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), jnp.maximum(labels, 0)[:, None], axis=1)[:, 0]
@@ -56,7 +57,8 @@ def categorical_information(
     """log Q(c | G(z, c)) + H(c) in nats: a lower bound of the information that an image has on its categorical code.
 
     Chen et al. 2016 (InfoGAN, arXiv 1606.03657), equations 4 and 5. Generator and Q add -lambda times its mean to what
-    they minimize. `logits` are Q's; H(c), a constant, is that of k equally probable codes, log k, unless given.
+    they minimize: the minus sign is for that. `logits` are Q's; H(c), a constant, is that of k equally probable codes,
+    log k, unless given.
     """
     entropy = math.log(logits.shape[1]) if entropy is None else entropy
     return jnp.take_along_axis(jax.nn.log_softmax(logits), codes[:, None], axis=1)[:, 0] + entropy

@@ -28,7 +28,8 @@ Penalty = Callable[[Score, Float[Array, "n *event"], Float[Array, "n *event"], K
 def gradient_penalty(weight: float = 10.0, target: float = 1.0) -> Penalty:
     """weight (|grad D(x^)| - target)^2 at x^ = alpha x + (1 - alpha) G, alpha ~ U(0, 1), one for each pair.
 
-    Gulrajani et al. 2017 (arXiv 1704.00028), equation 3. The square is inside of the mean.
+    Gulrajani et al. 2017 (arXiv 1704.00028), equation 3. The square is inside of the mean, and x^ lies between the two
+    images: the lecture notes' square around the mean, and their minus sign within x^, are slips.
     """
 
     def penalty(score, real, fake, keys):
@@ -53,7 +54,8 @@ def dragan(weight: float = 10.0, target: float = 1.0, spread: float = 0.5) -> Pe
     """weight (|grad D(x^)| - target)^2 near real images, x^ = x + alpha spread std u (Kodali et al. 2017).
 
     arXiv 1705.07215, with the noise of the authors' code: u ~ U(0, 1) for each pixel, alpha ~ U(0, 1) for
-    each example, and std one number, the (biased) standard deviation of all pixels of the global batch.
+    each example, and std one number, the (biased) standard deviation of all pixels of the global batch. As in
+    `gradient_penalty` the lecture notes' minus sign within x^ and their square around the mean are slips.
     """
 
     def penalty(score, real, fake, keys):

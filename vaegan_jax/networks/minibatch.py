@@ -1,5 +1,6 @@
 """What lets a discriminator see that a generator always draws the same: statistics across the global batch.
 
+(Salimans et al. 2016: it is the discriminator that sees the whole batch; the lecture notes say the generator, a slip.)
 Both mix examples, through `gathering.everyone`: no per-example gradient penalty fits to them.
 """
 
