@@ -1,0 +1,119 @@
+"""Every adversarial model by the command line: on clothes, and on a folder of 64x64 pictures in color.
+
+    python experiments/every_model.py
+
+The folder is of emoji without their variants of skin tone, in a subfolder for each category, prepared by `vaegan data
+prepare`, as a user's own pictures would be. Each model trains by `vaegan train NAME --data SET`, with the paper's
+settings but a width of 16 (BigGANs are in biggan_cifar.py), for 300 rounds of 64 images, and is sampled by `vaegan
+sample`, the conditional ones a column a class.
+
+Claim: every command ends well, and every grid shows something of its data and no two images alike: TO BE TOLD
+
+Half an hour on two CPU cores, after `python experiments/fetch_data.py fashion_mnist emoji`. Writes runs/every_model,
+figures/every_model_clothes.png and figures/every_model_emoji.png. Interrupted, it goes on where it was.
+"""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from common import draw, options, report, tell
+from compare_gans import NAMES
+from matplotlib.figure import Figure
+from PIL import Image
+
+from vaegan_jax.data import load
+from vaegan_jax.errors import UserError
+from vaegan_jax.models import CONFIGS
+
+ROUNDS, BATCH, SHOWN, CLASSES, ACROSS = 300, 64, 40, 10, 5
+FOLDER = "image_folder/emoji_by_category"
+SETS = {"clothes": "fashion_mnist", "emoji": FOLDER}
+
+
+def vaegan(*words: object) -> None:
+    """A command, in a process of its own. SystemExit with its line where it fails."""
+    done = subprocess.run([sys.executable, "-m", "vaegan_jax", *map(str, words)], capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
+        raise SystemExit(f"every_model: vaegan {' '.join(map(str, words))}: {last}")
+
+
+def prepared(place: Path) -> None:
+    """Writes the folder of pictures and prepares it, where it is not there yet."""
+    try:
+        load(FOLDER, "train")
+        return
+    except UserError:
+        pass
+    for split in ("train", "test"):
+        source = load("emoji", split)
+        skin = [name for name, _ in source.spec.attributes].index("skin")
+        for index in range(len(source)):
+            example = source.example(index)
+            if not example["attributes"][skin]:
+                folder = place / split / source.spec.class_names[int(example["label"])].replace(" ", "_")
+                folder.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(np.asarray(example["image"])).save(folder / f"{index:05d}.png")
+    vaegan("data", "prepare", FOLDER, "--from", place)
+
+
+def played(run: Path, name: str, data: str) -> Path:
+    """The arrays of samples of a model, which is trained first."""
+    samples = run / "sampled.npz"
+    if not samples.exists():
+        if run.exists():
+            vaegan("resume", run)
+        else:
+            often = ["--training.sample-interval-steps", 0, "--training.checkpoint-interval-steps", 100]
+            how = ["--model.width", 16, "--steps", ROUNDS, "--batch-size", BATCH, *often]
+            vaegan("train", name, "--data", data, *how, "--run", run)
+        told = CONFIGS[name]().condition != "none"
+        labels = ["--label", *range(CLASSES)] if told else []
+        vaegan("sample", run, "--count", SHOWN, "--output", samples, *labels)
+    return samples
+
+
+def picture(title: str, grids: dict[str, np.ndarray]) -> Figure:
+    """All grids of a set, a panel a model."""
+    down = math.ceil(len(grids) / ACROSS)
+    figure = Figure(figsize=(2.6 * ACROSS, 1.35 * down), layout="constrained")
+    figure.suptitle(f"{title}: {ROUNDS} rounds of {BATCH} images, width 16; conditional models a class a column")
+    for panel, (name, images) in zip(figure.subplots(down, ACROSS).ravel(), grids.items(), strict=False):
+        rows = np.concatenate(list(np.concatenate(list(images.reshape(-1, CLASSES, *images.shape[1:])), 1)), 1)
+        shown = np.clip((rows + 1) / 2, 0, 1)
+        panel.imshow(shown.squeeze(), cmap="gray", vmin=0, vmax=1)
+        panel.set_title(name, fontsize=9)
+    for panel in figure.axes:
+        panel.axis("off")
+    return figure
+
+
+def main() -> None:
+    parser = options(__doc__)
+    parser.add_argument("--models", nargs="*", default=list(NAMES), choices=NAMES, metavar="MODEL")
+    parser.add_argument("--sets", nargs="*", default=list(SETS), choices=list(SETS), metavar="SET")
+    arguments = parser.parse_args()
+    place = arguments.runs / "every_model"
+    prepared(place / "pictures")
+    told, spread = {}, {}
+    for title in arguments.sets:
+        grids = {}
+        for name in arguments.models:
+            grids[name] = np.load(played(place / f"{title}-{name}", name, SETS[title]))["image"]
+            spread[f"{title} {name}"] = float(grids[name].std(0).mean())
+            print(f"{title:8} {name:16} deviation between samples {spread[f'{title} {name}']:.3f}", flush=True)
+        draw(f"every_model_{title}", picture(title, grids), dpi=130)
+        told[f"all {len(grids)} models on {title}: no two samples alike"] = all(
+            len({image.tobytes() for image in images}) == len(images) for images in grids.values()
+        )
+    report("every_model", {"deviation": spread, "claims": told}, [0])
+    tell(told)
+    print(json.dumps({name: value for name, value in spread.items() if value < 0.05}))
+
+
+if __name__ == "__main__":
+    main()
