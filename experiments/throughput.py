@@ -8,13 +8,13 @@ PyTorch for the VAE of dense layers (784-500-20, batches of 128), and at least a
 64), and for WGAN-GP, SNGAN (residual networks) and SAGAN (with classes), narrow ones in batches of 32.
 
 The first two are missed: 1.44 and 0.81 times, the medians of the ratios of neighboring turns, and 1.34 and 0.82 by each
-one's fastest turn, on an idle machine. Why: of the VAE's 4.1 ms a round five large products of matrices take 2.9, as
-long in PyTorch, so that 1.5 times would leave 0.9 ms for all else, Adam alone takes 0.3 (norms of gradients, 0.5 before
-they were measured only in the rounds that are shown, are gone). The DCGAN's time is in its convolutions: without batch
-norms, norms and averages a round takes as long. PyTorch's library for them runs near the cores' peak, XLA's at two
-thirds of it: over all layers 1.24 (forward), 1.21 (input gradient) and 1.31 times (kernel gradient) PyTorch's time, the
-table below; only for gradient penalties the library is ahead (0.71). Products of patches, taps or phases in place of
-the kernel gradient's convolution were tried and are no faster.
+one's fastest turn. Why: of the VAE's 4.1 ms a round five large products of matrices take 2.9, as long in PyTorch, so
+that 1.5 times would leave 0.9 ms for all else, Adam alone takes 0.3 (norms of gradients, 0.5 before they were measured
+only in the rounds that are shown, are gone). The DCGAN's time is in its convolutions: without batch norms, norms and
+averages a round takes as long. PyTorch's library for them runs near the cores' peak, XLA's at two thirds of it: over
+all layers 1.24 (forward), 1.21 (input gradient) and 1.31 times (kernel gradient) PyTorch's time, the table below; only
+for gradient penalties the library is ahead (0.71). Products of patches, taps or phases in place of the kernel
+gradient's convolution were tried and are no faster.
 
 WGAN-GP, SNGAN and SAGAN reach it beside eager PyTorch: 1.07, 1.10 and 1.04 times its images a second, medians on two
 cores of a machine at a load of 1.4; single turns range from 0.9 to 1.4, so that the last is a tie. Beside the tuned one

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("compiled_quickly")
 def test_every_public_function_is_tested():
     functions = inspect.getmembers(consistency, inspect.isfunction)
     own = {f.__name__ for name, f in functions if not name.startswith("_") and f.__module__ == consistency.__name__}
-    assert own == {"consistency", "latent_diversity", "lecam", "anchor"}
+    assert own == {"consistency", "latent_diversity", "lecam"}
 
 
 def test_consistency_is_the_weighted_square_of_what_changes_and_latent_diversity_its_opposite_on_images(float64):
@@ -44,19 +44,11 @@ def test_lecam_is_the_papers_square_and_one_sided_nothing_on_the_wrong_side(floa
     assert 0 < (one_real == 0).sum() < 6 and 0 < (one_fake == 0).sum() < 6
 
 
-def test_the_anchor_is_the_moving_average_of_mean_scores_and_passes_no_gradient(float64):
-    average, expected = jnp.zeros(()), 0.0
-    for row in np.random.default_rng(1).normal(size=(5, 8)):
-        average, expected = consistency.anchor(average, jnp.asarray(row), 0.9), 0.9 * expected + 0.1 * row.mean()
-    np.testing.assert_allclose(average, expected, rtol=1e-13)
-    assert (jax.grad(lambda scores: consistency.anchor(jnp.zeros(()), scores))(jnp.asarray(SCORES)) == 0).all()
-
-
 def test_all_are_finite_in_float32_at_extreme_scores():
     low, high = jnp.float32([-1e4, 1e4]), jnp.float32([1e4, -1e4])
 
     def everything(a, b):
-        anchored = consistency.lecam(a, b, consistency.anchor(jnp.float32(1e4), a), jnp.float32(-1e4))
+        anchored = consistency.lecam(a, b, jnp.float32(1e4), jnp.float32(-1e4))
         diversity = consistency.latent_diversity(a[:, None], b[:, None])
         return sum(x.sum() for x in (consistency.consistency(a, b), diversity, *anchored))
 

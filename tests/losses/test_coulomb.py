@@ -78,7 +78,12 @@ def test_all_is_finite_in_float32_at_extremes():
     images = np.float32(1e4 * REAL)
     fields = potentials(images, -images)
     losses = coulomb.coulomb(*fields).discriminator(jnp.full(5, 1e4), jnp.full(5, -1e4))
-    for leaf in (*fields, *losses):
+    value = coulomb.coulomb(*fields)
+    slopes = jax.grad(
+        lambda a, b: sum(x.sum() for x in value.discriminator(a, b)) + value.generator(a, b).sum(), (0, 1)
+    )(jnp.full(5, 1e4), jnp.full(5, -1e4))
+    by_image = jax.grad(lambda a, b: sum(x.sum() for x in potentials(a, b)), (0, 1))(images, images)  # all meet
+    for leaf in (*fields, *losses, *slopes, *by_image):
         assert leaf.dtype == jnp.float32
         assert jnp.isfinite(leaf).all()
 

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vaegan_jax.games import device_mean
 from vaegan_jax.losses.reductions import sum_events
 
 
@@ -43,7 +42,7 @@ def lecam(
     weight: float = 0.3,
     one_sided: bool = False,
 ) -> tuple[Float[Array, "*real"], Float[Array, "*fake"]]:
-    """weight (D(x) - a_fake)^2 and weight (D(G) - a_real)^2, for the discriminator, with anchors that `anchor` moves.
+    """weight (D(x) - a_fake)^2 and weight (D(G) - a_real)^2, for the discriminator, with anchors that a player moves.
 
     Tseng et al. 2021 (arXiv 2104.03310), which bounds the LeCam divergence. `one_sided` is the authors'
     code: max(0, D(x) - a_fake)^2 and max(0, a_real - D(G))^2, nothing for a score on the wrong side of its anchor.
@@ -52,11 +51,3 @@ def lecam(
     if one_sided:
         above, below = jax.nn.relu(above), jax.nn.relu(below)
     return weight * jnp.square(above), weight * jnp.square(below)
-
-
-def anchor(before: Float[Array, ""], scores: Float[Array, "*shape"], decay: float = 0.99) -> Float[Array, ""]:
-    """The moving average decay a + (1 - decay) mean D, over the global batch: Tseng et al. 2021.
-
-    It starts at 0. No gradient flows into the scores.
-    """
-    return decay * before + (1 - decay) * jax.lax.stop_gradient(device_mean(scores.mean()))
