@@ -50,9 +50,10 @@ from vaegan_jax.models import infogan
 from vaegan_jax.networks.network import init_networks
 from vaegan_jax.pictures import grid, png
 from vaegan_jax.training.experiment import Experiment, example_range
+from vaegan_jax.training.logging import read_metrics
 from vaegan_jax.training.loop import resume, train
 from vaegan_jax.training.reading import read, sample
-from vaegan_jax.training.run import read_metrics, write
+from vaegan_jax.training.run import write
 from vaegan_jax.training.stopping import Interrupted
 
 SEEDS, COUNT, PAIRS = (0, 1, 2), 2000, 1000

@@ -314,3 +314,42 @@ def test_a_generator_alone_climbs_a_discriminator_that_stands_still(tmp_path):
     first, last = stand["looks"]
     assert (stand["after"], first["moves"], last["moves"]) == (20, 0, 60)
     assert first["judged"] < last["judged"] <= stand["highest"] + 1e-6 < 1
+
+
+def test_purity_is_the_share_of_the_most_common_class_of_each_code():
+    inside = script("inside_gans")
+    codes, labels = np.array([0, 0, 0, 1, 1, 2]), np.array([4, 4, 5, 4, 4, 0])
+    assert inside.purity(codes, labels) == pytest.approx(5 / 6)
+    assert inside.purity(np.zeros(10, int), np.arange(10)) == pytest.approx(0.1)
+    assert inside.purity(np.arange(10), np.arange(10)) == 1
+
+
+def test_a_critic_s_estimate_is_the_mean_over_the_rounds_since_the_last_look(tmp_path, monkeypatch):
+    inside = script("inside_gans")
+    rows = [{"step": at, "discriminator/real": at / 10, "discriminator/fake": 0.0} for at in (10, 20, 30, 40)]
+    score = lambda step, value: SimpleNamespace(sampling=SimpleNamespace(step=step), value=value)  # noqa: E731
+    monkeypatch.setattr(inside, "read_metrics", lambda run: [*rows, {"step": 40, "score/FD-classifier": 1.0}])
+    monkeypatch.setattr(inside, "kept", lambda run: [score(40, 5.0), score(20, 9.0)])
+    assert inside.progress(tmp_path) == {"step": [20, 40], "estimate": [1.5, 3.5], "frechet": [9.0, 5.0]}
+
+
+def test_a_model_does_better_with_more_modes_or_as_many_and_more_good_samples():
+    better = script("why_not_the_ring").better
+    side = lambda found, good: {"found": found, "high_quality": good}  # noqa: E731
+    before = side([5, 5, 6], [0.3, 0.3, 0.3])
+    for after, told in (
+        (side([7, 7, 5], [0.1, 0.2, 0.1]), True),
+        (side([5, 5, 5], [0.4, 0.4, 0.1]), True),
+        (side([5, 5, 5], [0.3, 0.3, 0.3]), False),
+        (side([4, 4, 4], [1.0, 1.0, 1.0]), False),
+    ):
+        assert better({"before": before, "after": after}) is told
+
+
+def test_grids_of_every_model_have_a_class_a_column():
+    every = script("every_model")
+    images = np.arange(40, dtype=np.uint8).reshape(40, 1, 1, 1).repeat(2, 1).repeat(2, 2)
+    figure = every.picture("clothes", {"gan": images, "cgan": images})
+    shown = np.asarray(figure.axes[0].images[0].get_array())
+    assert shown.shape == (8, 20) and (shown[::2, ::2] == np.arange(40).reshape(4, 10)).all()
+    assert [panel.get_title() for panel in figure.axes[:3]] == ["gan", "cgan", ""]
