@@ -110,7 +110,7 @@ def main() -> None:
     for title, (model, rounds, _) in cases().items():
         if title.startswith(tuple(arguments.only)):
             rows, diverged = trained(title, model, rounds, arguments.runs)
-            results[title] = {"rounds": rows[-1]["step"], "diverged": diverged, **seen(rows)}
+            results[title] = {"rounds": rows[-1]["step"] if rows else 0, "diverged": diverged, **seen(rows)}
             print(f"{title:28}", {name: value for name, value in results[title].items() if value}, flush=True)
     report("collapse_signals", {"runs": results}, [0])
     asked = {title: set(signals) for title, (*_, signals) in cases().items() if title in results}
