@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from commands import ALONE, GAN, VAE, done
+from commands import ALONE, CGAN, GAN, VAE, done
 from random_networks import random_tensors
 
 from vaegan_jax.evaluation.features import alexnet
@@ -42,6 +42,7 @@ def scored(tmp_path_factory, once):
             words = ["train", *VAE, *ALONE, "--data", "data.npz", "--steps", 20, "--seed", seed, "--run", f"vae-{seed}"]
             done(*words, *often)
         done("train", *GAN, *ALONE, "--data", "data.npz", "--steps", 5, "--run", "gan")
+        done("train", *CGAN, *ALONE, "--data", "data.npz", "--steps", 5, "--run", "cgan")
     return place
 
 

@@ -16,6 +16,8 @@ from vaegan_jax.evaluation.evidence import collect, real_batches
 from vaegan_jax.evaluation.features import pixels
 from vaegan_jax.evaluation.moments import of
 from vaegan_jax.evaluation.searching import whole
+from vaegan_jax.training.experiment import drawn_labels, generate
+from vaegan_jax.training.reading import read
 
 pytestmark = pytest.mark.usefixtures("compiled_once", "there")
 PIXELS = ["--features", "pixels", "--count", 200]
@@ -201,6 +203,19 @@ def test_label_accuracy_is_the_share_of_labels_that_the_data_s_classifier_agrees
     each = [(labels[labels == k] == file["test_label"][labels == k]).mean() for k in range(4)]
     assert card["notes"]["worst class"] == pytest.approx(min(each))
     assert card["notes"]["which is"] == str(int(np.argmin(each)))
+    told = scores("cgan", "--metrics", "label-accuracy,classification-accuracy", "--count", 150)
+    assert [card["protocol"]["sample_count"] for card in told.values()] == [150, 150]
+
+
+def test_the_classes_that_samples_draw_are_known_and_asking_for_them_changes_no_image():
+    experiment, state, _ = read("cgan")
+    labels = drawn_labels(experiment, 300, 5)
+    assert set(labels) == {0, 1, 2, 3}
+    by_itself, asked = (generate(experiment, state.params, state.stats, 300, 5, given) for given in (None, labels))
+    np.testing.assert_array_equal(by_itself, asked)
+    other = generate(experiment, state.params, state.stats, 300, 5, (labels + 1) % 4)
+    assert (other != asked).any((1, 2, 3)).all()
+    assert drawn_labels(read("gan")[0], 300, 5) is None
 
 
 @pytest.mark.slow

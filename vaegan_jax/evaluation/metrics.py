@@ -225,7 +225,8 @@ def _features(view: View) -> tuple[np.ndarray, np.ndarray]:
 def _unlabeled(experiment: Experiment | None, train: Source, labeled: bool) -> str:
     if not train.spec.classes:
         return f"it needs labels, and {train.spec.name} has none"
-    return "" if labeled else 'it needs labeled samples: --samples FILE.npz with an array "label"'
+    told = 'a run of a model that is told classes, or --samples FILE.npz with an array "label"'
+    return "" if labeled else f"it needs labeled samples: {told}"
 
 
 def _not_stacked(experiment: Experiment | None, train: Source, labeled: bool) -> str:

@@ -27,7 +27,13 @@ from vaegan_jax.evaluation.searching import whole
 from vaegan_jax.evaluation.view import Data, Metric, Reading, Subject, View
 from vaegan_jax.games import State
 from vaegan_jax.models import name_of, truncating
-from vaegan_jax.training.experiment import Experiment, generated, weights_for_sampling
+from vaegan_jax.training.experiment import (
+    Experiment,
+    classes_told,
+    drawn_labels,
+    generated,
+    weights_for_sampling,
+)
 from vaegan_jax.training.feeding import fingerprint
 from vaegan_jax.training.reading import read
 from vaegan_jax.training.run import write
@@ -71,10 +77,12 @@ def evaluate(folder: Path, experiment: Experiment, state: State, step: int, read
     cut, config = ready.how.truncation, experiment.config.model
     params, stats, weights = weights_for_sampling(experiment, state, cut)
 
-    def batches(count: int) -> Iterator[tuple[np.ndarray, None]]:
-        for images in generated(experiment, params, stats, count, ready.how.seed, truncation=cut):
+    def batches(count: int) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        labels, at = drawn_labels(experiment, count, ready.how.seed), 0
+        for images in generated(experiment, params, stats, count, ready.how.seed, labels, cut):
             check(bool(np.isfinite(images).all()), f"samples of {folder} are not finite: the model has diverged")
-            yield quantized(images), None
+            yield quantized(images), None if labels is None else labels[at : at + len(images)]
+            at += len(images)
 
     seen = step * experiment.images_per_round
     sampling = Sampling(name_of(config), step, seen, weights, truncating.told(config, cut), seed=ready.how.seed)
@@ -143,11 +151,14 @@ def prepared(
 ) -> Ready:
     """Finds the metrics and the network of an evaluation; trains the classifier where it is needed for the first time.
 
+    `labeled` says that a file's samples have labels; a model's have where it is told classes.
+
     Raises UserError for a metric that the model, or the samples, or the data cannot bear, and for missing weights.
     """
     if experiment and how.truncation:
         truncating.truncated_prior(experiment.config.model, how.truncation)
     asked = {name: METRICS[name] for name in how.names or defaults(experiment)}
+    labeled = labeled or (experiment is not None and classes_told(experiment) > 0)
     for name, metric in asked.items():
         reason = metric.refuse(experiment, data.train, labeled)
         check(not reason, f"{name} cannot be measured: {reason}")

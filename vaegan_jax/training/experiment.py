@@ -18,6 +18,7 @@ from vaegan_jax.dynamics.wrappers import averaged_state
 from vaegan_jax.errors import UserError, check, unknown
 from vaegan_jax.games import POOL, Batch, Game, Metrics, Params, Schedule, State, Stats, example_keys, init
 from vaegan_jax.models import MODELS, name_of, truncating
+from vaegan_jax.models.adversarial_game import drawn_classes
 from vaegan_jax.networks import binned
 from vaegan_jax.networks.network import init_networks
 from vaegan_jax.training.accumulating import ghost, refuse_mixing
@@ -232,6 +233,13 @@ def generated(
         told = {} if labels is None else {"labels": np.resize(labels[at : at + size], size).astype(np.int32)}
         images, _ = sample(params, stats, example_range(key, at, size), train=False, **told)
         yield np.asarray(images)[: count - at]
+
+
+def drawn_labels(experiment: Experiment, count: int, seed: int) -> np.ndarray | None:
+    """(count,): the classes that `generate`'s images draw for themselves; None where the model is told none."""
+    classes = classes_told(experiment)
+    keys = example_range(jax.random.fold_in(jax.random.key(seed), SAMPLES), 0, count)
+    return np.asarray(drawn_classes(keys, classes)) if classes else None
 
 
 def classes_told(experiment: Experiment) -> int:
