@@ -193,9 +193,13 @@ def claims(found: list[Board]) -> dict[str, bool]:
             line = f"{line}; of the {len(alone)} that are not told the mode {len({*reach} & {*alone})} do"
             told[line.format(len(reach), len(modes))] = 2 * len(reach) > len(modes)
         elif board.part != "points":
-            best = as_good_as_the_best(cells[0], board.measures[0].better) if cells else set()
+            alone = {name for name in board.models if CONFIGS[name]().condition == "none"}
+            table, better = (cells[0], board.measures[0].better) if cells else ({}, "lower")
+            best = as_good_as_the_best(table, better)
+            among = as_good_as_the_best({name: each for name, each in table.items() if name in alone}, better)
             line = f"on {board.title} {len(best)} of {len(board.models)} models cannot be told from the best one"
-            told[f"{line}, by {board.measures[0].title}" if cells else line] = len(best) != 1
+            line = f"{line}; of the {len(alone)} that are not told the class {len(among)} from theirs"
+            told[f"{line}, by {board.measures[0].title}" if cells else line] = len(among) != 1
     return told
 
 

@@ -12,6 +12,7 @@ best one's nobody is called better. Parts that were not measured yet, and seeds 
 """
 
 import html
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import compare_gans
+import numpy as np
+import why_not_the_ring
 from common import FIGURES, HERE, RESULTS, draw, options, tell
 from comparison_drawing import at_the_end, curves, embedded, grids, on_the_way, points, scatters
 from comparison_numbers import Board, Run, as_good_as_the_best, boards, cell, claims, failures, words
@@ -43,13 +46,14 @@ the good samples' modes to the uniform distribution, not known without a good on
 
 def content(found: list[Board], facts: dict[str, dict[str, Any]], runs: Path) -> str:
     """All that is in the page but its style and its script."""
-    title, _, claim, protocol, *_ = compare_gans.__doc__.split("\n\n")
+    title, _, claim, told, protocol, *_ = compare_gans.__doc__.split("\n\n")
     names = list(dict.fromkeys(name for board in found for name in board.models))
     places = {f"set-{board.title}": board.title for board in found} | {"models": "models", "facts": "provenance"}
     links = (f'<a href="#{escape(place)}">{escape(text)}</a>' for place, text in places.items())
     parts = [f"<h1>{prose(title)}</h1>", f"<p>{prose(claim)}</p>"]
     for line, holds in claims(found).items():
         parts.append(f"<p><b>{'Holds' if holds else 'Does not hold'}</b>: {escape(line)}</p>")
+    parts += [f"<p>{prose(told)}</p>"]
     parts += [f"<nav>{''.join(links)}</nav>"]
     parts += [f"<details><summary><b>How it was measured</b></summary><p>{prose(protocol)}</p>"]
     parts += [f"<p>{prose(POINTS)}</p></details>", f"<p>{prose(READING)}</p>"]
@@ -57,6 +61,7 @@ def content(found: list[Board], facts: dict[str, dict[str, Any]], runs: Path) ->
     for board in found:
         parts += [f'<h2 id="set-{escape(board.title)}">{escape(board.title)}</h2>']
         parts += [table(board), f'<p class="note">{escape(summary(board))}</p>']
+        parts += missed(RESULTS / "why_not_the_ring.json") if board.title == "ring" else []
     parts += ['<h2 id="models">Model by model</h2>', *(details(name, found, runs) for name in names)]
     parts += [
         '<h2 id="facts">What the numbers depend on</h2>',
@@ -95,6 +100,36 @@ def summary(board: Board) -> str:
     return f"{len(board.models)} models, {seeds} seeds each. " + (
         f"Seeds that failed: {told}." if lost else "None failed."
     )
+
+
+def missed(path: Path) -> list[str]:
+    """Why some models miss the ring, and what changing that does. UserError for a file that cannot be read."""
+    if not path.exists():
+        return []
+    title, _, _, reasons, *_ = why_not_the_ring.__doc__.split("\n\n")
+    rows = []
+    try:
+        for name, row in json.loads(path.read_text())["models"].items():
+            then, now = (
+                "; ".join(f"{float(np.median(row[side][key])):.3g}" for key in ("found", "high_quality"))
+                for side in ("before", "after")
+            )
+            was, value = (brief(next(iter(row[side].values()))) for side in ("was", "changed"))
+            changed = f"{next(iter(row['changed'])).replace('_', ' ')}: {was} → {value}"
+            cells = "".join(f"<td>{escape(text)}</td>" for text in (changed, then, now))
+            rows.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        again = "python experiments/why_not_the_ring.py"
+        raise UserError(f"{path} is damaged ({type(error).__name__}: {error}); make it again: {again}") from error
+    items = "".join(f"<li>{prose(item)}</li>" for item in re.split(r"^- ", reasons, flags=re.MULTILINE)[1:])
+    heads = "".join(f"<th>{text}</th>" for text in ("model", "changed", "modes; good samples", "then"))
+    body = f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    return [f"<details><summary><b>{prose(title)}</b></summary><ul>{items}</ul>{body}</details>"]
+
+
+def brief(value: Any) -> str:
+    """A setting as people read it."""
+    return f"{value:.2g}" if isinstance(value, int | float) else str(value).strip("[]")
 
 
 def table(board: Board) -> str:

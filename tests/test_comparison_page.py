@@ -234,3 +234,18 @@ def test_scores_of_different_protocols_are_refused(page, folder):
     store(folder, "images", results)
     with pytest.raises(UserError, match="FD-pixels was measured in different ways"):
         page.boards(folder)
+
+
+def test_why_models_miss_the_ring_is_told_with_medians_before_and_after(page, folder):
+    path = folder / "why_not_the_ring.json"
+    assert page.missed(path) == []
+    side = lambda found, good: {"found": found, "high_quality": good}  # noqa: E731
+    row = {"was": {"clip": 0.01}, "changed": {"clip": 0.1}}
+    row |= {"before": side([8, 8, 7], [0.1, 0.05, 0.0]), "after": side([8, 8, 8], [0.9, 0.8, 0.7])}
+    path.write_text(json.dumps({"models": {"wgan": row}}))
+    (text,) = page.missed(path)
+    assert "<td>clip: 0.01 → 0.1</td><td>8; 0.05</td><td>8; 0.8</td>" in text
+    assert text.count("<li>") == 6 and "Changed: clipped at 0.1" in text
+    path.write_text('{"models": {"wgan": {}}}')
+    with pytest.raises(UserError, match="why_not_the_ring.json is damaged .*make it again: python experiments/why_not"):
+        page.missed(path)
