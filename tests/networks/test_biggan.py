@@ -18,6 +18,7 @@ UP = {32: (4, 4, 4, 4), 64: (16, 16, 8, 4, 2), 128: (16, 16, 8, 4, 2, 1)}
 UP |= {256: (16, 16, 8, 8, 4, 2, 1), 512: (16, 16, 8, 8, 4, 2, 1, 1)}
 DOWN = {32: (4, 4, 4, 4), 64: (1, 2, 4, 8, 16), 128: (1, 2, 4, 8, 16, 16)}
 DOWN |= {256: (1, 2, 4, 8, 8, 16, 16), 512: (1, 1, 2, 4, 8, 8, 16, 16)}
+DEEP_DOWN = {128: (2, 4, 8, 16, 16), 256: (2, 4, 8, 8, 16, 16), 512: (1, 2, 4, 8, 8, 16, 16)}
 
 
 def shapes(module, *given):
@@ -112,33 +113,40 @@ def maps(variables):
     return [(name.split("_")[0], *shape) for name, shape in blocks]
 
 
+def attending(side):
+    """The height of the map that self-attention follows; none in images of 32 pixels."""
+    return [] if side == 32 else [min(64, side // 2)]
+
+
 @pytest.mark.slow
-def test_maps_of_128_pixels_are_those_of_the_tables():
-    up = maps(generator(biggan, 128, 120, 96)[1])
-    assert sorted(up) == sorted(
-        [
-            *(("UpBlock", 8 * 2**n, 8 * 2**n, 96 * width) for n, width in enumerate((16, 8, 4, 2, 1))),
-            ("SelfAttention", 64, 64, 192),
-        ]
-    )
-    down = maps(judge(biggan, 128, 96)[2])
-    assert sorted(down) == sorted(
-        [
-            *(("DownBlock", 64 >> n, 64 >> n, 96 * width) for n, width in enumerate((1, 2, 4, 8, 16))),
-            ("DownBlock", 4, 4, 1536),
-            ("SelfAttention", 64, 64, 96),
-        ]
-    )
-    deep = maps(generator(biggan_deep, 128, 128, 128)[1])
-    stages = ((4, 16), (8, 16), (8, 16), (16, 8), (16, 8), (32, 4), (32, 4), (64, 2), (64, 2), (128, 1))
-    assert sorted(deep) == sorted(
-        [*(("UpBlock", s, s, 128 * width) for s, width in stages), ("SelfAttention", 64, 64, 256)]
-    )
-    judged = maps(judge(biggan_deep, 128, 128)[2])
-    stages = [(64 >> n, width) for n, width in enumerate((2, 4, 8, 16, 16)) for _ in range(2)]
-    assert sorted(judged) == sorted(
-        [*(("DownBlock", s, s, 128 * width) for s, width in stages), ("SelfAttention", 64, 64, 256)]
-    )
+@pytest.mark.parametrize("side", UP)
+def test_maps_are_those_of_the_tables_block_by_block(side):
+    """The paper's tables 4 to 6 from 128 pixels on, the authors' program's below: up, then down."""
+    at, width = attending(side), 16
+    up = [("UpBlock", 8 << n, 8 << n, width * relative) for n, relative in enumerate(UP[side][1:])]
+    up += [("SelfAttention", h, h, width * attended(side, UP[side])) for h in at]
+    assert sorted(maps(generator(biggan, side, 20 * len(UP[side]), width)[1])) == sorted(up)
+    halvings = len(UP[side]) - 1 if side > 32 else 2
+    heights = [side >> min(n + 1, halvings) for n in range(len(DOWN[side]))]
+    down = [("DownBlock", h, h, width * relative) for h, relative in zip(heights, DOWN[side], strict=True)]
+    down += [("SelfAttention", h, h, width * DOWN[side][heights.index(h)]) for h in at]
+    assert sorted(maps(judge(biggan, side, width)[2])) == sorted(down)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side", [128, 256, 512])
+def test_maps_of_deep_networks_are_those_of_the_tables_block_by_block(side):
+    """The paper's tables 7 to 9: two blocks at a size, the second of which doubles or halves it."""
+    at, width = attending(side), 16
+    widths = list(enumerate(pairwise(UP[side])))
+    up = [("UpBlock", 4 << n, 4 << n, width * a) for n, (a, _) in widths]
+    up += [("UpBlock", 8 << n, 8 << n, width * b) for n, (_, b) in widths]
+    up += [("SelfAttention", h, h, width * attended(side, UP[side])) for h in at]
+    assert sorted(maps(generator(biggan_deep, side, 128, width)[1])) == sorted(up)
+    stages = [(side >> (n + 1), relative) for n, relative in enumerate(DEEP_DOWN[side]) for _ in range(2)]
+    down = [("DownBlock", h, h, width * relative) for h, relative in stages]
+    down += [("SelfAttention", h, h, width * dict(stages)[h]) for h in at]
+    assert sorted(maps(judge(biggan_deep, side, width)[2])) == sorted(down)
 
 
 def test_each_piece_of_z_reaches_its_own_block_and_those_after_it():
