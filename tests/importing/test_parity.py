@@ -166,6 +166,11 @@ def test_checkpoints_of_biggan_pytorch_make_their_images_and_give_their_scores(s
     assert record["discriminator"] == "imported"
     (line,) = (line for line in done("inspect", run).splitlines() if line.startswith("imported"))
     assert line.startswith("imported    BigGAN-PyTorch: ") and f"G.pth ({record['files']['G']['sha256'][:12]})" in line
+    if side == 32:  # then it is a run like any other
+        rows, words = tmp_path / "rows.npz", ["--between", "both", "--label", 0, 1, "--truncation", 0.5]
+        done("interpolate", run, *words, "--count", 2, "--steps", 3, "--output", rows)
+        images = np.load(rows)["image"].reshape(2, 3, side, side, 3)
+        assert all(len({image.tobytes() for image in row}) == 3 for row in images)
 
 
 @pytest.mark.slow
@@ -185,3 +190,7 @@ def test_the_averaged_generator_is_the_run_s_average_and_alone_its_weights_too(t
     ):
         jax.tree.map(np.testing.assert_array_equal, (found.params, found.averages), (params, averages))
     assert alone.averages == {} and alone.halflife_kimg == 0
+    assert both.notes == ()
+    torch.save({"itr": 9, "config": options | {"BN_eps": 1e-4}}, tmp_path / "state_dict_best0.pth")
+    (noted,) = checkpoints.found(tmp_path / "G_ema_best0.pth")[0].notes
+    assert noted == "the last batch norm there has epsilon 1e-05, here 0.0001 as all others"

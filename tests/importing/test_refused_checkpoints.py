@@ -84,6 +84,9 @@ def test_settings_that_our_networks_do_not_have_and_damaged_ones_are_refused(tmp
     for options, fragment in (
         ({"G_nl": "swish"}, "G_nl 'swish', which ours does not have: relu or inplace_relu only"),
         ({"norm_style": "gn"}, "norm_style 'gn'"),
+        ({"G_param": "WS"}, "G_param 'WS', which ours does not have: SN only"),
+        ({"D_param": "none"}, "D_param 'none'"),
+        ({"D_wide": False}, "D_wide False, which ours does not have: True only"),
     ):
         (tmp_path / "state_dict.pth").write_bytes(pickle.dumps({"config": options}))
         told(lambda: checkpoints.found(tmp_path), "state_dict.pth", fragment)
