@@ -65,7 +65,7 @@ def trained(title: str, model: Any, rounds: int, runs: Path) -> tuple[list[dict[
     """The rows of a run, which goes on where it was, and how it diverged, if it did."""
     folder = runs / f"collapse_signals_{title.replace(', ', '-').replace(' ', '-').replace(chr(39), '')}"
     training = TrainingConfig(log_interval_steps=20, sample_interval_steps=0, checkpoint_interval_steps=500)
-    config = RunConfig(model, "fashion_mnist_small", rounds, 32, training=training, watch_every=100)
+    config = RunConfig(model, "fashion_mnist_small", steps=rounds, batch_size=32, training=training, watch_every=100)
     diverged = ""
     if not (folder / "summary.json").exists():
         try:
