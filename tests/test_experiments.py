@@ -353,3 +353,50 @@ def test_grids_of_every_model_have_a_class_a_column():
     shown = np.asarray(figure.axes[0].images[0].get_array())
     assert shown.shape == (8, 20) and (shown[::2, ::2] == np.arange(40).reshape(4, 10)).all()
     assert [panel.get_title() for panel in figure.axes[:3]] == ["gan", "cgan", ""]
+
+
+def test_the_collapse_experiment_watches_what_its_cases_ask_for(tmp_path, monkeypatch):
+    signals = script("collapse_signals")
+    asked = []
+    monkeypatch.setattr(signals, "train", lambda config, folder: asked.append(config))
+    monkeypatch.setattr(signals, "read_metrics", lambda folder: [])
+    model, rounds, _ = signals.cases()["wgan, not clipped"]
+    assert signals.trained("wgan, not clipped", model, rounds, tmp_path) == ([], "")
+    (config,) = asked
+    assert (config.model.clip, config.steps, config.batch_size, config.watch_every) == (0.0, 2000, 32, 100)
+    assert config.data == "fashion_mnist_small" and signals.seen([])["signals"] == {}
+
+
+def test_what_lasted_is_the_worst_span_and_a_signal_has_the_round_of_its_first_row():
+    signals = script("collapse_signals")
+    settled = lambda step: 1.0 if step > 1000 else 0.1 * (step % 3)  # noqa: E731
+    rows = [{"step": at, "discriminator/settled": settled(at)} for at in range(20, 2001, 20)]
+    found = signals.seen(rows)
+    assert found["settled"] == 1.0 and found["settled_once"] == 1.0 and found["slope"] is None
+    (first,) = found["signals"]["saturation"]
+    assert 1000 + signals.collapse.SPAN - 40 <= first <= 1000 + signals.collapse.SPAN + 40
+    assert signals.seen(rows[:50])["signals"] == {}
+
+
+def test_operations_are_counted_by_kind_the_first_that_fits():
+    shares = script("profiling").shares
+    told = shares({"loop_convert_fusion": 1.0, "cudnn$conv": 5.0, "all-reduce": 2.0, "mystery": 2.0})
+    assert told == {"convolutions": 0.5, "messages": 0.2, "others": 0.2, "casts": 0.1}
+    assert shares({}) == {}
+
+
+@pytest.mark.slow
+def test_optimizations_change_one_thing_each_and_predict_from_shapes():
+    optimizations = script("biggan_optimizations")
+    experiment, source = optimizations.put_together(optimizations.SMALL)
+    plain = experiment.config
+    for name, config in optimizations.changed(plain).items():
+        different = [
+            (part, field.name)
+            for part in ("model", "training")
+            for field in dataclasses.fields(getattr(plain, part))
+            if getattr(getattr(plain, part), field.name) != getattr(getattr(config, part), field.name)
+        ]
+        assert len(different) == (name != optimizations.AS_IT_IS), name
+    told = optimizations.predicted(plain, source.spec)
+    assert told["operations"] > 1e9 and told["activations"] > 1e6
