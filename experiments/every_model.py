@@ -4,8 +4,8 @@
 
 The folder is of emoji without their variants of skin tone, in a subfolder for each category, prepared by `vaegan data
 prepare`, as a user's own pictures would be. Each model trains by `vaegan train NAME --data SET`, with the paper's
-settings but a width of 16 (BigGANs are in biggan_cifar.py), for 300 rounds of 32 images, and is sampled by `vaegan
-sample`, the conditional ones a column a class.
+settings but a width of 16 (BigGANs are in biggan_cifar.py), for 300 rounds of 32 images and with averages of a short
+half-life, and is sampled by `vaegan sample`, the conditional ones a column a class.
 
 Claim: every command ends well, and every grid shows something of its data and no two images alike: TO BE TOLD
 
@@ -30,7 +30,7 @@ from vaegan_jax.models import CONFIGS
 
 ROUNDS, BATCH, SHOWN, CLASSES, ACROSS = 300, 32, 40, 10, 5
 FOLDER = "image_folder/emoji_by_category"
-SETS = {"clothes": "fashion_mnist", "emoji": FOLDER}
+SETS = {"emoji": FOLDER, "clothes": "fashion_mnist"}
 
 
 def vaegan(*words: object) -> None:
@@ -68,6 +68,7 @@ def played(run: Path, name: str, data: str) -> Path:
             vaegan("resume", run)
         else:
             often = ["--training.sample-interval-steps", 0, "--training.checkpoint-interval-steps", 100]
+            often += ["--training.ema-halflife-kimg", 1]  # by default half of the average would be the first weights
             how = ["--model.width", 16, "--steps", ROUNDS, "--batch-size", BATCH, *often]
             vaegan("train", name, "--data", data, *how, "--run", run)
         told = CONFIGS[name]().condition != "none"
