@@ -144,12 +144,16 @@ def _publish(folder: Path, record: dict[str, Any]) -> Path:
 
 
 def _git() -> dict[str, Any] | None:
-    """Commit of the source tree that is running, and whether it was changed; None for an installed package."""
+    """Commit of the source tree that is running, and whether it was changed; None for an installed package.
+
+    What experiments write beside themselves is no change of what runs.
+    """
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None
     ask = lambda *words: subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True).stdout.strip()  # noqa: E731
     try:
-        return {"commit": ask("rev-parse", "HEAD"), "changed": bool(ask("status", "--porcelain"))}
+        changed = ask("status", "--porcelain", "--", ".", ":!experiments/figures", ":!experiments/results")
+        return {"commit": ask("rev-parse", "HEAD"), "changed": bool(changed)}
     except OSError:  # no git program
         return None
