@@ -2,10 +2,12 @@
 
 import json
 import math
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.stats
 from compare_gans import PROTOCOLS, SETS
 from solvers_on_dcgan import interval
 
@@ -70,6 +72,8 @@ class Cell(NamedTuple):
     """Of the last looks, if every seed has one."""
     complete: bool
     """Whether every seed has a last look."""
+    last: tuple[float, ...] = ()
+    """The last looks, where all seeds have one; logarithms of what has no limits, whose spread goes with its size."""
 
 
 def boards(folder: Path) -> tuple[list[Board], dict[str, dict[str, Any]]]:
@@ -105,7 +109,9 @@ def _board(part: str, title: str, results: dict[str, Any], protocol: dict[str, A
             name: tuple(_on_points(run, result["rounds"]) for run in result["runs"]) for name, result in results.items()
         }
         seconds = {name: result["cpu_seconds"] / len(result["runs"]) for name, result in results.items()}
-        return Board(part, title, "rounds", measures, models, {"CPU s": seconds}, protocol)
+        compiling = {name: result["compile_seconds"] for name, result in results.items() if "compile_seconds" in result}
+        costs = {"CPU s": seconds} | ({"compile s": compiling} if compiling else {})
+        return Board(part, title, "rounds", measures, models, costs, protocol)
     models = {name: tuple(map(_on_images, result["runs"])) for name, result in results.items()}
     speeds = {name: interval([run.speed for run in runs])["mean"] for name, runs in models.items()}
     compiling = {name: result["compile_seconds"] for name, result in results.items() if "compile_seconds" in result}
@@ -162,22 +168,32 @@ def cell(measure: Measure, runs: tuple[Run, ...]) -> Cell:
     best = [pick((value for value in row if value is not None), default=None) for row in looks]
     final = [row[-1] if row and run.ended else None for row, run in zip(looks, runs, strict=True)]
     complete = all(value is not None for value in final)
-    return Cell(interval(best), interval(final), float(np.median(final)) if complete else None, complete)
+    if not complete:
+        return Cell(interval(best), interval(final), None, False)
+    scale = math.log if measure.limits is None and min(final) > 0 else float
+    return Cell(interval(best), interval(final), float(np.median(final)), True, tuple(map(scale, final)))
 
 
 def as_good_as_the_best(cells: dict[str, Cell], better: str) -> set[str]:
-    """The models whose intervals at the end overlap that of the best mean; none where there are no intervals.
+    """The models that Welch's t-test at 5 % does not tell from the one with the best mean; none for single seeds.
 
     Models with a seed that failed do not take part: what is left of them is a choice among seeds.
     """
-    sure = {name: told.final for name, told in cells.items() if told.complete and told.final["count"] > 1}
+    sure = {name: told.last for name, told in cells.items() if told.complete and len(told.last) > 1}
     if len(sure) < 2:
         return set()
-    sign = 1 if better == "higher" else -1
-    reach = {name: sign * told["mean"] + told["half_width"] for name, told in sure.items()}
-    leader = max(sure, key=lambda name: sign * sure[name]["mean"])
-    least = sign * sure[leader]["mean"] - sure[leader]["half_width"]
-    return {name for name in sure if reach[name] >= least}
+    pick = max if better == "higher" else min
+    leader = pick(sure, key=lambda name: np.mean(sure[name]))
+    return {name for name, values in sure.items() if name == leader or not told_apart(values, sure[leader])}
+
+
+def told_apart(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    """Whether Welch's t-test, two-sided at 5 %, tells two models by their seeds."""
+    if np.ptp(one) == np.ptp(other) == 0:
+        return one[0] != other[0]
+    with warnings.catch_warnings():  # of digits lost where all seeds of one model are alike
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return bool(scipy.stats.ttest_ind(one, other, equal_var=False).pvalue < 0.05)
 
 
 def claims(found: list[Board]) -> dict[str, bool]:
@@ -199,7 +215,7 @@ def claims(found: list[Board]) -> dict[str, bool]:
             among = as_good_as_the_best({name: each for name, each in table.items() if name in alone}, better)
             line = f"on {board.title} {len(best)} of {len(board.models)} models cannot be told from the best one"
             line = f"{line}; of the {len(alone)} that are not told the class {len(among)} from theirs"
-            told[f"{line}, by {board.measures[0].title}" if cells else line] = len(among) != 1
+            told[f"{line}, by {board.measures[0].title}" if cells else line] = 2 * len(among) > len(alone)
     return told
 
 

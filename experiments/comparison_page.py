@@ -7,8 +7,8 @@ over seeds (Student's t), best and final, and for each model its curves, a line 
 and samples of the same latents on the way. Writes figures/compare_gans_points.png, and figures/compare_gans_images.png
 where the runs are under runs/, and prints a Markdown table.
 
-Claim: none of its own; its numbers are those of results/compare_gans_*.json. Of models whose intervals overlap the
-best one's nobody is called better. Parts that were not measured yet, and seeds that failed, are told. Half a minute.
+Claim: none of its own; its numbers are those of results/compare_gans_*.json. Of models that a test does not tell from
+the best one nobody is called better. Parts that were not measured yet, and seeds that failed, are told. Half a minute.
 """
 
 import html
@@ -34,9 +34,9 @@ TEMPLATE = HERE / "comparison_page.html"
 READING = """
 A number is the mean over seeds ± half of its 95 % interval (Student's t). "Final" is a seed's last look; "best" is the
 best of its looks, for each measure apart, and hides what came after it. **Bold** final values cannot be told from the
-best one: the intervals overlap, and no seed is missing. Where a seed has no value, as those that diverged, a number is
-of the others, told in brackets, and never bold. Headers sort, a second click turns the order; a model's name leads to
-its curves and samples.
+best one by Welch's t-test at 5 %, of logarithms where a measure has no limits, and no seed is missing. Where a seed has
+no value, as those that diverged, a number is of the others, told in brackets, and never bold. Headers sort, a second
+click turns the order; a model's name leads to its curves and samples.
 """
 POINTS = """
 Good samples lie within three standard deviations of a mode, a mode is found if it has one, and reverse KL is that of

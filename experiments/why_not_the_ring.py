@@ -14,10 +14,10 @@ The protocol is that of `compare_gans.py points`, with 3 seeds. The mixture's mo
   told the mode by one-hot vectors, 1.4 apart; opposite modes are 2.2 apart there. So its points stay within the ring.
   Changed: spectral norm in the discriminator alone.
 - infogan's generator has to make 10 values of a code tell in the image, of 8 modes; some lie between. Changed: a code
-  of 8 values. (Lighter codes, or a generator as slow as its discriminator, did not help beyond the spread over seeds.)
+  of 8 values.
 - ebgan's energy is the error of an autoencoder whose code of one dimension can only be exact along a curve: between two
   modes on it nothing is wrong. Changed: a code of 2 dimensions, which the margin keeps from being the identity (Zhao et
-  al. 2016, section 2.3). (A tenth of the margin made good samples, 0.98, of 2 modes.)
+  al. 2016, section 2.3).
 - began matches the mean of an autoencoder's error, not where points are: one mode will do. Changed: gamma, its measure
   of diversity, from 0.5 to 1.
 

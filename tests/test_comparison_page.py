@@ -154,13 +154,45 @@ def test_best_and_final_are_told_apart_and_no_failure_is_hidden(page, folder):
     assert "on the ring 1 of 3 models reach all modes" in text
 
 
-def test_only_what_overlaps_the_best_interval_is_bold_and_a_failed_seed_never(page):
+def test_only_what_a_test_does_not_tell_from_the_best_is_bold_and_a_failed_seed_never(page):
+    """Welch's: t of 1.6 at 2.6 degrees of freedom is no difference, one of 13 at 4 is one."""
     numbers = importlib.import_module("comparison_numbers")
-    told = lambda mean, half, complete=True: numbers.Cell({}, dict(mean=mean, half_width=half, count=3), None, complete)  # noqa: E731
-    cells = {"best": told(0.9, 0.1), "wide": told(0.5, 0.31), "worse": told(0.4, 0.29), "lost": told(0.95, 0.1, False)}
+    told = lambda *last, complete=True: numbers.Cell({}, {}, None, complete, last)  # noqa: E731
+    cells = {"best": told(0.85, 0.9, 0.95), "wide": told(0.4, 0.7, 0.95), "worse": told(0.35, 0.4, 0.45)}
+    cells["lost"] = told(0.99, 0.99, complete=False)
     assert page.as_good_as_the_best(cells, "higher") == {"best", "wide"}
     assert page.as_good_as_the_best(cells, "lower") == {"wide", "worse"}
-    assert page.as_good_as_the_best({"alone": told(1.0, 0.1)}, "lower") == set()
+    assert page.as_good_as_the_best({"alone": told(1.0, 1.1)}, "lower") == set()
+    alike = {"one": told(8.0, 8.0), "other": told(8.0, 8.0), "less": told(7.0, 7.0)}
+    assert page.as_good_as_the_best(alike, "higher") == {"one", "other"}
+
+
+def test_a_wide_interval_of_what_has_no_limits_does_not_hide_that_every_seed_is_worse(page):
+    """Distances of 62, 57 and 29 beside 5.7, 6.6 and 6.0: of these themselves the test sees no difference."""
+    numbers = importlib.import_module("comparison_numbers")
+    measure = numbers.Measure("FD-pixels", "FD-pixels", "lower", 2)
+    runs = {
+        name: tuple(numbers.Run((1.0,), {"FD-pixels": (value,)}, "") for value in values)
+        for name, values in {"good": (5.7, 6.6, 6.0), "bad": (62.4, 56.8, 29.2)}.items()
+    }
+    cells = {name: numbers.cell(measure, members) for name, members in runs.items()}
+    assert page.as_good_as_the_best(cells, "lower") == {"good"}
+
+
+def test_what_the_comparison_claims_is_borne_out_by_its_results(page):
+    numbers = importlib.import_module("comparison_numbers")
+    found, _ = numbers.boards(FOLDER / "results")
+    told = numbers.claims(found)
+    assert len(told) == 2 and all(told.values())
+    changed = json.loads((FOLDER / "results" / "why_not_the_ring.json").read_text())["models"]
+    better = importlib.import_module("why_not_the_ring").better
+    assert len(changed) == 9 and all(map(better, changed.values()))
+    for board in found:  # one model far ahead of the others: then the claim on images is false
+        if board.part == "images":
+            first = {measure.key: (1e-9,) for measure in board.measures}
+            ahead = tuple(run._replace(values=run.values | first) for run in board.models["gan"])
+            told = numbers.claims([board._replace(models=board.models | {"gan": ahead})])
+            assert list(told.values()) == [False]
 
 
 def test_the_page_needs_nothing_else_and_leads_to_each_model(page, folder, capsys):
