@@ -54,6 +54,7 @@ NAMES = [name for name, kind in CONFIGS.items() if name != "vae" and not name.st
 UNSIGNED = "adaptive reads off a score's sign what is taken for real"
 NO_LOGIT = "reverse-kl reads the divergence off a logit"
 OTHER_PRIOR = "autoencoding is of a VAE, whose prior is normal, not uniform"
+SAME = "flip-labels changes nothing: the generator of .* pays for its images as for real ones already"
 UNLABELED = "flip-labels and noisy-labels are for a game of labels; each image here has its potential"
 PENALIZED = "penalty .* is of single images, and minibatch .* mixes them: choose one"
 UNTARGETED = "label-smoothing moves the target of"
@@ -64,6 +65,8 @@ REFUSED = (
     | {("coulomb-gan", "adaptive"): UNSIGNED}
     | {("coulomb-gan", switch): UNLABELED for switch in ("flip_labels", "noisy_labels")}
     | {(name, "reverse_kl"): NO_LOGIT for name in ("lsgan", "wgan", "wgan-gp", "rsgan", "ragan", "ebgan", "began")}
+    | {(name, "flip_labels"): SAME for name in ("gan", "dcgan", "lsgan", "wgan", "wgan-gp", "dragan", "r1gan", "lgan")}
+    | {(name, "flip_labels"): SAME for name in ("rsgan", "cgan", "acgan", "sngan", "infogan", "ebgan", "began")}
     | {(name, "reverse_kl"): NO_LOGIT for name in ("coulomb-gan", "hinge-gan", "sagan", "projection-gan")}
     | {(name, "autoencoding"): OTHER_PRIOR for name in ("dcgan", "began")}
     | {("infogan", "autoencoding"): "these have no codes"}

@@ -124,6 +124,18 @@ WRONG = {
     ),
     "a decay of no noise": ({"techniques": {"instance_noise_kimg": 1.0}}, "decay of a noise that there is not"),
     "a generator with nothing to pay": ({"techniques": {"adversarial_weight": 0.0}}, "nothing to minimize"),
+    "a generator that pays for the distance of neighbors alone, which has no end": (
+        {"techniques": {"adversarial_weight": 0.0, "latent_diversity": 1.0}},
+        "nothing to minimize",
+    ),
+    "neighbors at no distance": (
+        {"techniques": {"latent_consistency": 5.0, "latent_deviation": 0.0}},
+        "set latent-deviation above 0",
+    ),
+    "a decay of no averages": ({"techniques": {"lecam_decay": 0.9}}, "lecam-decay is of averages that there are not"),
+    "a pool beyond all memory": ({"techniques": {"replay": 10**12}}, "replay must be at most 1,000,000 images"),
+    "an interval of no penalty": ({"penalty_interval": 16}, "of a penalty that there is not: set penalty"),
+    "a weight of no penalty": ({"penalty_weight": 3.0}, "of a penalty that there is not: set penalty"),
     "labels that are mostly wrong": ({"techniques": {"noisy_labels": 0.6}}, r"noisy-labels must be in \[0, 0.5\]"),
     "a negative weight": ({"techniques": {"lecam": -1.0}}, "lecam must be 0 or more and finite, not -1.0"),
     "a policy that there is not": ({"techniques": {"augment": "colour"}}, "unknown augment 'colour'. Did you mean"),
@@ -142,6 +154,34 @@ def test_combinations_that_make_no_sense_are_refused_in_one_line(fields, told, m
         own = {"network": "mlp", "hidden_sizes": (5,), "width": 2} | fields | {"techniques": tricks}
         MODELS["gan"].game(CONFIGS["gan"](**own), dataclasses.replace(SPEC, image_shape=(16, 16, 1)))
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "tricks"),
+    [
+        ("gan", {}, {"autoencoding": 1.0}),
+        ("gan", {}, {"reverse_kl": 1.0}),
+        ("acgan", {}, {}),
+        ("infogan", {}, {}),
+    ],
+    ids=str,
+)
+def test_a_generator_may_pay_for_other_things_than_the_game(name, fields, tricks):
+    config = config_of(name, [])
+    check_round(dataclasses.replace(config, **fields, techniques=Techniques(adversarial_weight=0.0, **tricks)))
+    with pytest.raises(UserError, match="nothing to minimize"):
+        dataclasses.replace(config_of("gan", []), techniques=Techniques(adversarial_weight=0.0))
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"), [("ebgan", {}), ("gan", {"minibatch": "deviation"}), ("gan", {"minibatch": "discrimination"})]
+)
+def test_what_compares_images_is_refused_in_batches_of_one(name, fields, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    config = dataclasses.replace(config_of(name, []), **fields)
+    with pytest.raises(UserError, match="compares .* make batch-size 2 at least"):
+        assemble(RunConfig(config, batch_size=1), SPEC)
+    assemble(RunConfig(config, batch_size=2), SPEC)
 
 
 def test_infogan_may_be_penalized_although_its_recognition_has_batch_norm():

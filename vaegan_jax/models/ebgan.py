@@ -47,10 +47,12 @@ def networks(config: Config, spec: DataSpec) -> dict[str, Network]:
 
 
 def seams(config: Config, spec: DataSpec) -> Seams:
-    """The margin game on energies, and the pulling-away term."""
+    """The margin game on energies, and the pulling-away term. ValueError for that in batches of one."""
     made = gan.seams(config, spec, lambda table: energy.on_scores(adversarial.margin(config.margin)))
     if not config.pulling_away:
         return made
+    if spec.batch_size == 1:
+        raise ValueError("pulling-away compares the codes of images: make batch-size 2 at least, or pulling-away 0")
 
     def pulling_away(table):
         return config.pulling_away * auxiliary.pulling_away(table.fake.judgment.features)

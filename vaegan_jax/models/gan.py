@@ -128,6 +128,20 @@ class Config:
             self.penalty != "jensen-shannon" or self.value in gan_terms.LOGISTIC,
             f"the jensen-shannon penalty is of logits, and the scores of {self.value} are none",
         )
+        check(
+            not self.techniques.flip_labels or self.label_smoothing > 0 or self.value not in gan_terms.FLIPPED,
+            f"flip-labels changes nothing: the generator of {self.value} pays for its images as for real ones already "
+            "(that of minimax and hinge does not)",
+        )
+        check(
+            self.penalty != "none"
+            or (self.penalty_interval, self.penalty_weight) == (type(self).penalty_interval, type(self).penalty_weight),
+            "penalty-weight and penalty-interval are of a penalty that there is not: set penalty",
+        )
+        check(
+            self._generator_pays(),
+            "adversarial-weight 0 leaves the generator nothing to minimize: set feature-matching",
+        )
         signed = ", ".join(gan_terms.SIGNED)
         check(
             not self.techniques.adaptive or self.value in gan_terms.SIGNED,
@@ -147,6 +161,12 @@ class Config:
             not self.techniques.replay or self.condition == "none",
             "replay keeps images without their classes: use it with an unconditional model",
         )
+
+    def _generator_pays(self) -> bool:
+        """Whether a term has a least value for the generator; the distance of neighbors has none."""
+        of = self.techniques
+        tricks = (of.adversarial_weight, of.feature_matching, of.reverse_kl, of.autoencoding)
+        return any(tricks) or (self.condition == "auxiliary" and self.classification_weight > 0)
 
 
 def networks(config: Config, spec: DataSpec) -> dict[str, Network]:
@@ -215,6 +235,8 @@ def assembled(
         penalties.refuse_batch_norm({told: judged}, name)
         if config.minibatch != "none":
             raise ValueError(f"{name} is of single images, and minibatch {config.minibatch} mixes them: choose one")
+    if config.minibatch != "none" and spec.batch_size == 1:
+        raise ValueError(f"minibatch {config.minibatch} compares images: make batch-size 2 at least")
     return adversarial_game.game(made, filled, optimizers(config, spec) | (steps or {}))
 
 

@@ -24,6 +24,8 @@ LOGISTIC = ("non-saturating", "minimax")
 """Values whose scores are logits."""
 SIGNED = (*LOGISTIC, "hinge")
 """Values whose scores are above 0 where an image is taken for real."""
+FLIPPED = ("non-saturating", "least-squares", "wasserstein", "relativistic", "margin", "boundary-equilibrium")
+"""Values whose generator pays for its images what the discriminator would, were they real (without smoothing)."""
 LEARNT = 0.01
 """A loss of the discriminator below which an image teaches it nothing: of a logit, it is surer than 99 %."""
 

@@ -55,6 +55,9 @@ class Config(gan.Config):
             value = getattr(self, name)
             check(0 <= value < float("inf"), f"{name.replace('_', '-')} must be 0 or more, not {value}")
 
+    def _generator_pays(self) -> bool:
+        return super()._generator_pays() or self.information_weight + self.continuous_weight > 0
+
 
 def prior(config: Config) -> Prior:
     """Noise, then the categorical codes, one-hot, then the continuous ones: keys (n,) -> (n, d)."""

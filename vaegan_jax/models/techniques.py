@@ -26,6 +26,9 @@ ADA_KIMG = 500.0
 """Thousand images in which p could go from 0 to 1 (Karras et al. 2020, arXiv 2006.06676, section 3.1)."""
 
 
+LARGEST_POOL = 1_000_000
+
+
 @dataclass(frozen=True)
 class Techniques:
     """Tricks of the trade; all are off by default."""
@@ -88,8 +91,16 @@ class Techniques:
             not self.instance_noise_kimg or self.instance_noise > 0,
             "instance-noise-kimg is the decay of a noise that there is not: set instance-noise",
         )
-        pays = self.adversarial_weight or self.feature_matching or self.latent_diversity
-        check(bool(pays), "adversarial-weight 0 leaves the generator nothing to minimize: set feature-matching")
+        neighbors = self.latent_consistency or self.latent_diversity
+        check(
+            not neighbors or self.latent_deviation > 0,
+            "latent-consistency and latent-diversity compare with latents nearby: set latent-deviation above 0",
+        )
+        check(
+            bool(self.lecam) or self.lecam_decay == type(self).lecam_decay,
+            "lecam-decay is of averages that there are not: set lecam",
+        )
+        check(self.replay <= LARGEST_POOL, f"replay must be at most {LARGEST_POOL:,} images, not {self.replay:,}")
 
 
 NOT_BELOW_ZERO = (
