@@ -1,6 +1,9 @@
 """The README's code runs, and what it tells of commands is true."""
 
+import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +57,33 @@ def test_the_loss_of_the_worked_example_is_a_game_that_traces():
         return play(game, gan.schedule(config))(state, batch, jax.random.key(1))[1]
 
     assert "generator/loss" in jax.eval_shape(round)
+
+
+@pytest.mark.slow
+def test_the_two_edits_of_the_worked_example_make_it_a_value_that_trains(tmp_path):
+    """In a copy of the package: the formula in one file, its name in another, and no more."""
+    shutil.copytree(ROOT / "vaegan_jax", tmp_path / "vaegan_jax")
+    formula, names = (tmp_path / "vaegan_jax" / part for part in ("losses/adversarial.py", "models/gan_terms.py"))
+    formula.write_text(formula.read_text() + "\n\n" + blocks("python")[1])
+    text = names.read_text()
+    for before, after in (
+        ('"relativistic-average"\n]', '"relativistic-average", "exponential"\n]'),
+        (
+            '        "hinge": adversarial.hinge,\n',
+            '        "hinge": adversarial.hinge,\n        "exponential": adversarial.exponential,\n',
+        ),
+    ):
+        assert text.count(before) == 1
+        text = text.replace(before, after)
+    names.write_text(text)
+    words = "train gan --model.value exponential --model.network mlp --model.hidden-sizes 8 --steps 2 --batch-size 8"
+    words += " --data fashion_mnist_small --training.sample-interval-steps 0 --run run"
+    command = [sys.executable, "-m", "vaegan_jax", *words.split()]
+    here = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=tmp_path, env=here, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    config = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
+    assert config["model"]["value"] == "exponential" and (tmp_path / "run" / "samples.png").is_file()
 
 
 @pytest.mark.slow
