@@ -50,7 +50,7 @@ def cases() -> dict[str, tuple[Any, int, tuple[str, ...]]]:
         "wgan-gp": CONFIGS["wgan-gp"](**SMALL),
         "sngan": CONFIGS["sngan"](**SMALL),
         "sagan": CONFIGS["sagan"](**SMALL),
-        "biggan": CONFIGS["biggan"](width=8, latent_size=16),
+        "biggan": CONFIGS["biggan"](width=8, latent_size=18),
     }
     rounds = {"sngan": 1200, "sagan": 1200, "biggan": 1200}
     found = {title: (model, rounds.get(title, 2000), ()) for title, model in healthy.items()}

@@ -20,6 +20,7 @@ from PIL import Image
 from vaegan_jax.data import load
 from vaegan_jax.data.sources import DataSpec
 from vaegan_jax.games import Player, init, play
+from vaegan_jax.training.config import RunConfig
 from vaegan_jax.training.experiment import assemble
 
 FOLDER = Path(__file__).parents[1] / "experiments"
@@ -362,6 +363,8 @@ def test_the_collapse_experiment_watches_what_its_cases_ask_for(tmp_path, monkey
     monkeypatch.setattr(signals, "read_metrics", lambda folder: [])
     model, rounds, _ = signals.cases()["wgan, not clipped"]
     assert signals.trained("wgan, not clipped", model, rounds, tmp_path) == ([], "")
+    for case, _, _ in signals.cases().values():  # every model fits the clothes
+        assemble(RunConfig(case, batch_size=32), load("fashion_mnist_small", "train").spec)
     (config,) = asked
     assert (config.model.clip, config.steps, config.batch_size, config.watch_every) == (0.0, 2000, 32, 100)
     assert config.data == "fashion_mnist_small" and signals.seen([])["signals"] == {}

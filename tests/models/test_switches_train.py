@@ -10,6 +10,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from switches import FIELDS, NAMES, SPEC, SWITCHES, config_of, sensible
 
+from vaegan_jax.dynamics.solvers import Solver, solve
 from vaegan_jax.games import AXIS, init, play
 from vaegan_jax.models import MODELS, name_of
 from vaegan_jax.networks.network import init_networks
@@ -75,6 +76,37 @@ def test_three_rounds_on_two_devices_move_every_network_to_finite_values(name, s
         moved = any((old != new).any() for old, new in leaves)
         assert moved or network == "augmentation", network  # p rests at 0 while D is not yet sure of real images
         assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(after.params[network]))
+
+
+@pytest.mark.parametrize(
+    ("name", "solver"),
+    [("gan", "unrolled"), ("hinge-gan", "historical-averaging"), ("lsgan", "averaging"), ("r1gan", "consensus")]
+    + [("wgan-gp", "replay"), ("cgan", "lookahead-minmax"), ("dcgan", "extra-adam")],
+)
+def test_three_rounds_of_a_solver_on_two_devices_are_those_on_one(name, solver, float64):
+    """What is a technique as a solver: unrolled D, averages, an opponent from the past."""
+    config = config_of(name, [])
+    model = MODELS[name_of(config)]
+    few = {"inner_steps": 2} if solver == "unrolled" else {}
+    solved = solve(Solver(solver, **few), model.game(config, SPEC), model.schedule(config))
+    params, stats = jax.jit(lambda key: init_networks(model.networks(config, SPEC), key))(jax.random.key(0))
+    wide = lambda leaf: jnp.asarray(leaf, float) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf  # noqa: E731
+    first = solved.start(init(solved.game, *jax.tree.map(wide, (params, stats))))
+    split = NamedSharding(Mesh(np.array(jax.devices()[:2]), (AXIS,)), PartitionSpec(None, None, AXIS))
+    jitted, ends = jax.jit(solved.round), []
+    for put in (lambda batch: batch, lambda batch: jax.device_put(batch, split)):
+        state = first
+        for round in range(3):
+            state, _ = jax.block_until_ready(
+                jitted(state, put(batch_of(len(solved.schedule), round)), jax.random.key(1))
+            )
+        ends.append(state)
+    one, two = map(jax.tree.leaves, ends)
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-9, atol=1e-9)
+    for network in params:
+        before, after = jax.tree.leaves(first.params[network]), jax.tree.leaves(ends[0].params[network])
+        assert any((old != new).any() for old, new in zip(before, after, strict=True)), network
 
 
 MIXING = {
