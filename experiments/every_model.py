@@ -4,7 +4,7 @@
 
 The folder is of emoji without their variants of skin tone, in a subfolder for each category, prepared by `vaegan data
 prepare`, as a user's own pictures would be. Each model trains by `vaegan train NAME --data SET`, with the paper's
-settings but a width of 16 (BigGANs are in biggan_cifar.py), for 300 rounds of 32 images and with averages of a short
+settings but a width of 16 (BigGANs are in biggan_cifar.py), on 9,600 images in batches of 32, with averages of a short
 half-life, and is sampled by `vaegan sample`, the conditional ones a column a class.
 
 Claim: every command ends well, and every grid shows something of its data and no two images alike: TO BE TOLD
@@ -28,7 +28,7 @@ from vaegan_jax.data import load
 from vaegan_jax.errors import UserError
 from vaegan_jax.models import CONFIGS
 
-ROUNDS, BATCH, SHOWN, CLASSES, ACROSS = 300, 32, 40, 10, 5
+IMAGES, BATCH, SHOWN, CLASSES, ACROSS = 9_600, 32, 40, 10, 5
 FOLDER = "image_folder/emoji_by_category"
 SETS = {"emoji": FOLDER, "clothes": "fashion_mnist"}
 
@@ -69,7 +69,8 @@ def played(run: Path, name: str, data: str) -> Path:
         else:
             often = ["--training.sample-interval-steps", 0, "--training.checkpoint-interval-steps", 100]
             often += ["--training.ema-halflife-kimg", 1]  # by default half of the average would be the first weights
-            how = ["--model.width", 16, "--steps", ROUNDS, "--batch-size", BATCH, *often]
+            rounds = IMAGES // (BATCH * CONFIGS[name]().discriminator_moves)
+            how = ["--model.width", 16, "--steps", rounds, "--batch-size", BATCH, *often]
             vaegan("train", name, "--data", data, *how, "--run", run)
         told = CONFIGS[name]().condition != "none"
         labels = ["--label", *range(CLASSES)] if told else []
@@ -81,7 +82,7 @@ def picture(title: str, grids: dict[str, np.ndarray]) -> Figure:
     """All grids of a set, a panel a model."""
     down = math.ceil(len(grids) / ACROSS)
     figure = Figure(figsize=(2.6 * ACROSS, 1.35 * down), layout="constrained")
-    figure.suptitle(f"{title}: {ROUNDS} rounds of {BATCH} images, width 16; conditional models a class a column")
+    figure.suptitle(f"{title}: {IMAGES:,} images seen, width 16; conditional models a class a column")
     for panel, (name, images) in zip(figure.subplots(down, ACROSS).ravel(), grids.items(), strict=False):
         rows = np.concatenate(list(np.concatenate(list(images.reshape(-1, CLASSES, *images.shape[1:])), 1)), 1)
         panel.imshow(rows.squeeze(), cmap="gray", vmin=0, vmax=255)
