@@ -119,7 +119,7 @@ def on_the_way(run: Run, runs: Path) -> Image.Image | None:
     return stacked([tiles(path, 1) for path in sorted((runs / run.folder / "samples").glob("step-*.png"))])
 
 
-def at_the_end(members: Sequence[Run], runs: Path, rows: int = 2) -> Image.Image | None:
+def at_the_end(members: Sequence[Run], runs: Path, rows: int = 1) -> Image.Image | None:
     """The last samples of every seed under each other, of those that failed, too."""
     last = [sorted((runs / run.folder / "samples").glob("step-*.png"))[-1:] for run in members]
     return stacked([tiles(paths[0], rows) for paths in last if paths])

@@ -202,7 +202,7 @@ def details(name: str, found: list[Board], runs: Path) -> str:
 def samples(members: tuple[Run, ...], runs: Path) -> str:
     """Pictures of the same latents: of seed 0 on the way, and of every seed at its end."""
     way = embedded(on_the_way(members[0], runs), "seed 0, a row a look, the same latents")
-    end = embedded(at_the_end(members, runs), "the end of each seed, two rows each")
+    end = embedded(at_the_end(members, runs), "the end of each seed")
     return way + end or f'<p class="note">The runs with its samples are not in {escape(runs)}.</p>'
 
 
@@ -257,7 +257,7 @@ def main() -> None:
         draw("compare_gans_points", scatters(on_points))
     for board in found:
         if board.part != "points" and (figure := grids(board, arguments.runs)):
-            draw(f"compare_gans_{board.part}", figure)
+            draw(f"compare_gans_{board.part}", figure, dpi=80)
     print(markdown(found), end="\n\n")
     tell(claims(found))
 
