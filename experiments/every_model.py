@@ -7,7 +7,7 @@ prepare`, as a user's own pictures would be. Each model trains by `vaegan train 
 settings but a width of 16 (BigGANs are in biggan_cifar.py), on 9,600 images in batches of 32, with averages of a short
 half-life, and is sampled by `vaegan sample`, the conditional ones a column a class.
 
-Claim: every command ends well, and no two images of a grid are alike. Still to be measured whole: 16 of the 20 models
+Claim: every command ends well, and no two images of a grid are alike. Still to be measured whole: 18 of the 20 models
 were on emoji (of 9,600 images they learn a light ground, a shape in the middle, and, told the category, colors;
 residual networks at 64 pixels, those of projection-gan and sagan, take minutes).
 
