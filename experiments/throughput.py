@@ -22,8 +22,7 @@ they do not: 0.97, 0.86 and 0.84. Where the time goes: SNGAN's discriminator mov
 residual blocks halve within a convolution of stride 2, where the peers convolve and pool, as is usual), its generator
 in 275 (208, 163). XLA keeps fewer threads busy: counted in processors' work, PyTorch's 1.3 to 1.4 times as much (tuned
 1.1 to 1.2) for the same images, and on one core (`--cores 1`) 1.14, 1.45 and 1.30 times (tuned 1.13, 1.11, 1.13; at a
-load of 13 to 14, at which times by the clock say nothing). One power iteration serves all applications of a move, as in
-the peers: XLA merges the equal ones.
+load of 13 to 14). One power iteration serves all applications of a move, as in the peers: XLA merges the equal ones.
 
 `torch_peers.py` and `torch_networks.py` have the peers: the same layers, losses, Adam and moves, checked with the same
 weights; "tuned" is PyTorch with its fused Adam and channels-last images. Compile times are told apart. Then each

@@ -34,7 +34,7 @@ from by_hand import (
 
 from vaegan_jax.games import POOL
 from vaegan_jax.losses import adversarial
-from vaegan_jax.models import adversarial_game, gan, techniques
+from vaegan_jax.models import adversarial_game, further_players, gan, techniques
 from vaegan_jax.models.adversarial_game import Recall, Seams, Seen, Table
 from vaegan_jax.models.gan_networks import Judgment
 from vaegan_jax.models.techniques import Techniques
@@ -274,7 +274,7 @@ def test_lecam_pays_for_the_distance_from_the_other_kind_s_anchor(float64):
 
 
 def test_lecam_s_anchors_are_the_moving_averages_of_equation_3(float64):
-    part = techniques.anchors(Techniques(lecam=0.3, lecam_decay=0.9))
+    part = further_players.anchors(Techniques(lecam=0.3, lecam_decay=0.9))
     block, _ = part.network.init(jax.random.key(0))
     expected, step = {"real": 0.0, "fake": 0.0}, stepping(part, "anchors")
     for seed in range(5):
@@ -287,7 +287,7 @@ def test_lecam_s_anchors_are_the_moving_averages_of_equation_3(float64):
 
 def test_the_probability_of_adaptive_augmentation_moves_by_its_step_and_stays_in_0_to_1(float64):
     """Up where the discriminator is surer of real images than the target, down where it is less so."""
-    part = techniques.augmentation(Techniques(augment="color", adaptive=0.5), 50)
+    part = further_players.augmentation(Techniques(augment="color", adaptive=0.5), 50)
     step, move = 50 / (1000 * 500), stepping(part, "augmentation")
     assert float(part.network.init(jax.random.key(0))[0]["p"]) == 0.0
     sure, unsure = np.array([2.0, 1.0, 3.0, 0.1]), np.array([2.0, 1.0, 3.0, -0.1])  # r = 1, r = 0.5

@@ -16,8 +16,8 @@ from vaegan_jax.latents import reparameterize
 from vaegan_jax.losses.divergences import kl_standard_normal
 from vaegan_jax.losses.reductions import sum_events
 from vaegan_jax.models.adversarial_game import Seams, Table, Term, more
+from vaegan_jax.models.further_players import Part
 from vaegan_jax.models.gan_networks import DTYPES
-from vaegan_jax.models.techniques import Part
 from vaegan_jax.networks import dcgan, mlp
 from vaegan_jax.networks.network import Network, pure
 

@@ -18,8 +18,9 @@ from vaegan_jax.errors import check, check_fields
 from vaegan_jax.games import Game, Schedule
 from vaegan_jax.latents import PRIORS, Prior
 from vaegan_jax.losses import adversarial, penalties
-from vaegan_jax.models import adversarial_game, autoencoding, gan_networks, gan_terms, techniques
+from vaegan_jax.models import adversarial_game, autoencoding, further_players, gan_networks, gan_terms, techniques
 from vaegan_jax.models.adversarial_game import Seams, Table
+from vaegan_jax.models.further_players import Part
 from vaegan_jax.models.techniques import Techniques
 from vaegan_jax.networks.conditions import Place
 from vaegan_jax.networks.network import Network, init_networks
@@ -111,12 +112,10 @@ class Config:
         check_fields(self)
         for name in ("latent_size", "width", "penalty_interval", "discriminator_moves", "generator_moves"):
             check(getattr(self, name) > 0, f"{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
-        check(
-            self.attention >= -1, f"attention must be a height, 0 (none) or -1 (half the image's), not {self.attention}"
-        )
+        check(self.attention >= -1, f"attention must be a height, 0 (none) or -1 (half of it), not {self.attention}")
         for name in ("generator_slope", "classification_weight", "penalty_weight", "clip"):
-            value = getattr(self, name)
-            check(0 <= value < float("inf"), f"{name.replace('_', '-')} must be 0 or more and finite, not {value}")
+            given = getattr(self, name)
+            check(0 <= given < float("inf"), f"{name.replace('_', '-')} must be 0 or more and finite, not {given}")
         check(min(self.hidden_sizes, default=1) > 0, f"hidden-sizes must be at least 1 each, not {self.hidden_sizes}")
         check(0 <= self.label_smoothing < 1, f"label-smoothing must be in [0, 1), not {self.label_smoothing}")
         smooth = ("non-saturating", "minimax", "least-squares")
@@ -142,11 +141,10 @@ class Config:
             self._generator_pays(),
             "adversarial-weight 0 leaves the generator nothing to minimize: set feature-matching",
         )
-        signed = ", ".join(gan_terms.SIGNED)
         check(
             not self.techniques.adaptive or self.value in gan_terms.SIGNED,
-            f"adaptive reads off a score's sign what is taken for real ({signed}), and {self.value} has none: "
-            "set adaptive 0, and augment is always on",
+            f"adaptive reads off a score's sign what is taken for real ({', '.join(gan_terms.SIGNED)}), and "
+            f"{self.value} has none: set adaptive 0, and augment is always on",
         )
         check(
             not self.techniques.reverse_kl or self.value in gan_terms.LOGISTIC,
@@ -183,14 +181,14 @@ def networks_of(config: Config, spec: DataSpec, discriminator: Network) -> dict[
     return made | {name: part.network for name, part in parts(config, spec).items()}
 
 
-def parts(config: Config, spec: DataSpec) -> dict[str, techniques.Part]:
+def parts(config: Config, spec: DataSpec) -> dict[str, Part]:
     """The players that techniques add. They pay no gradient to others: nobody's network is theirs but their own."""
     made = {
-        "anchors": lambda: techniques.anchors(config.techniques),
-        "augmentation": lambda: techniques.augmentation(config.techniques, spec.batch_size),
+        "anchors": lambda: further_players.anchors(config.techniques),
+        "augmentation": lambda: further_players.augmentation(config.techniques, spec.batch_size),
         "encoder": lambda: autoencoding.part(config, spec),
     }
-    return {name: made[name]() for name in techniques.added(config.techniques)}
+    return {name: made[name]() for name in further_players.added(config.techniques)}
 
 
 def seams(config: Config, spec: DataSpec, value: Callable[[Table], adversarial.Value] | None = None) -> Seams:
@@ -207,8 +205,8 @@ def seams(config: Config, spec: DataSpec, value: Callable[[Table], adversarial.V
         classes=told(config, spec),
         joint_batch=config.joint_batch,
     )
-    images = spec.batch_size * config.discriminator_moves
-    made = techniques.applied(config.techniques, made, value, parts(config, spec), spec.batch_size, images)
+    sizes = spec.batch_size, spec.batch_size * config.discriminator_moves
+    made = techniques.applied(config.techniques, made, value, parts(config, spec), *sizes)
     return autoencoding.rebuilding(config, spec, made) if config.techniques.autoencoding else made
 
 
@@ -252,7 +250,7 @@ def optimizers(config: Config, spec: DataSpec) -> dict[str, optax.GradientTransf
 def schedule(config: Config) -> Schedule:
     """The discriminator's moves, then the generator's; techniques' players move beside one of them."""
     moves = (("discriminator",),) * config.discriminator_moves + (("generator",),) * config.generator_moves
-    for name, player in techniques.added(config.techniques).items():
+    for name, player in further_players.added(config.techniques).items():
         moves = adversarial_game.beside(moves, player, name)
     return moves
 
@@ -298,5 +296,5 @@ def told(config: Config, spec: DataSpec) -> int:
 
 
 def _generate(config, spec, params, stats, z, labels, train):
-    network = gan_networks.generator(config, spec)
-    return adversarial_game.generate(network, params, stats, z, labels, told(config, spec), train)
+    classes = told(config, spec)
+    return adversarial_game.generate(gan_networks.generator(config, spec), params, stats, z, labels, classes, train)

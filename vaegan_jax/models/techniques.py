@@ -7,24 +7,19 @@ that is an average, ...) is a solver instead, for any game: `vaegan_jax.dynamics
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from vaegan_jax.errors import check, check_fields
-from vaegan_jax.games import POOL, Params, device_mean
+from vaegan_jax.games import POOL, Params
 from vaegan_jax.losses import adversarial, auxiliary, consistency, weights
 from vaegan_jax.models import adversarial_game
-from vaegan_jax.models.adversarial_game import Recall, Seams, Table, Term, more, numbers
+from vaegan_jax.models.adversarial_game import Recall, Seams, Table, Term, more
 from vaegan_jax.models.differentiable_augmentation import augment
+from vaegan_jax.models.further_players import Part
 from vaegan_jax.networks.network import Network
-from vaegan_jax.optimizers import confine
-
-ADA_KIMG = 500.0
-"""Thousand images in which p could go from 0 to 1 (Karras et al. 2020, arXiv 2006.06676, section 3.1)."""
-
 
 LARGEST_POOL = 1_000_000
 
@@ -120,39 +115,6 @@ NOT_BELOW_ZERO = (
     "orthogonality",
     "replay",
 )
-
-
-class Part(NamedTuple):
-    """A further player: the network that it owns, what it pays, how it steps."""
-
-    network: Network
-    terms: dict[str, Term]
-    tx: optax.GradientTransformation
-
-
-BESIDE = {"anchors": "discriminator", "augmentation": "discriminator", "encoder": "generator"}
-"""Further players, and whom they move beside."""
-
-
-def added(techniques: Techniques) -> dict[str, str]:
-    """The further players that the tricks need, and whom each moves beside."""
-    needed = {
-        "anchors": techniques.lecam,
-        "augmentation": techniques.adaptive,
-        "encoder": techniques.autoencoding,
-    }
-    return {name: BESIDE[name] for name, wanted in needed.items() if wanted}
-
-
-def anchors(techniques: Techniques) -> Part:
-    """LeCam's moving averages of scores."""
-    return Part(numbers(real=0.0, fake=0.0), {"value": _anchors}, optax.sgd(1 - techniques.lecam_decay))
-
-
-def augmentation(techniques: Techniques, batch_size: int) -> Part:
-    """ADA's probability."""
-    step = optax.chain(optax.scale_by_sign(), optax.sgd(batch_size / (1000 * ADA_KIMG)), confine(0, 1))
-    return Part(numbers(p=0.0), {"value": _overfitting(techniques.adaptive)}, step)
 
 
 def applied(
@@ -307,21 +269,3 @@ def _lecam(table: Table) -> jax.Array:
 
 def _orthogonality(table: Table) -> jax.Array:
     return weights.orthogonality(table.params["generator"])
-
-
-def _anchors(table: Table) -> jax.Array:
-    """(a - mean D)^2 / 2: a step of 1 - decay on it is the moving average of the paper's equation 3."""
-    means = {"real": device_mean(table.real.score.mean()), "fake": device_mean(table.fake.score.mean())}
-    return sum(jnp.square(table.params["anchors"][name] - mean) / 2 for name, mean in means.items())
-
-
-def _overfitting(target: float) -> Term:
-    """-p (r - target), with r the mean sign of D(real): p rises while D is surer of real images than that.
-
-    Of the slope the step takes the sign (`parts`), once it is the mean over the whole batch, devices and micro-batches.
-    """
-
-    def term(table: Table) -> jax.Array:
-        return -table.params["augmentation"]["p"] * (jnp.sign(table.real.score).mean() - target)
-
-    return term
