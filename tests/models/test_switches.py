@@ -39,11 +39,11 @@ QUICK = {"gan", "wgan-gp", "cgan", "infogan", "began"}
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in NAMES])
 def test_a_model_with_all_switches_that_make_sense_traces(name):
-    """All at once, but for what excludes another: each again in the slow test."""
+    """All at once, but for what excludes another: each again in the soak test."""
     check_round(config_of(name, together(name)))
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize("name", NAMES)
 def test_a_model_with_each_switch_that_makes_sense_traces(name):
     for switch in sensible(name):
