@@ -49,7 +49,7 @@ def prepared(place: Path) -> None:
         load(FOLDER, "train")
         return
     except UserError:
-        pass
+        pass  # not prepared yet
     for split in ("train", "test"):
         source = load("emoji", split)
         skin = [name for name, _ in source.spec.attributes].index("skin")
