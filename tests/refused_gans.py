@@ -57,6 +57,11 @@ GANS = {
         ["train", "dcgan", *DENSE, *ALONE, "--data", "data.npz", "--model.techniques.autoencoding", 1],
         ["autoencoding is of a VAE, whose prior is normal, not uniform"],
     ),
+    "latents near a one-hot one": (
+        ["train", *GAN, *ALONE, "--data", "data.npz", "--model.prior", "categorical"]
+        + ["--model.techniques.latent-consistency", 5],
+        ["latent-consistency and latent-diversity compare with latents nearby, and a categorical prior has none"],
+    ),
     "a pool of images without their classes": (
         ["train", *CGAN, *ALONE, "--data", "labeled.npz", "--model.techniques.replay", 8],
         ["replay keeps images without their classes: use it with an unconditional model"],

@@ -58,6 +58,7 @@ SAME = "flip-labels changes nothing: the generator of .* pays for its images as 
 UNLABELED = "flip-labels and noisy-labels are for a game of labels; each image here has its potential"
 PENALIZED = "penalty .* is of single images, and minibatch .* mixes them: choose one"
 UNTARGETED = "label-smoothing moves the target of"
+MOVED = "latent-consistency and latent-diversity move latents, and a code moved is none"
 OF_LOGITS = "the jensen-shannon penalty is of logits"
 OF_SCORES = ("ebgan", "began", "coulomb-gan", "hinge-gan", "sagan", "projection-gan")
 REFUSED = (
@@ -72,6 +73,7 @@ REFUSED = (
     | {("infogan", "autoencoding"): "these have no codes"}
     | {(name, "replay"): "without their classes" for name in ("cgan", "acgan", "projection-gan", "sagan")}
     | {("infogan", "replay"): "without their codes"}
+    | {("infogan", switch): MOVED for switch in ("latent_consistency", "latent_diversity")}
     | {(name, "minibatch"): PENALIZED for name in ("wgan-gp", "dragan", "r1gan", "lgan")}
     | {(name, "minibatch deviation"): PENALIZED for name in ("wgan-gp", "dragan", "r1gan", "lgan")}
     | {(name, "minibatch"): "unknown minibatch 'discrimination'" for name in ("ebgan", "began")}

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from vaegan_jax import cli_dynamics, cli_plan
 from vaegan_jax.cli import COMMANDS
-from vaegan_jax.cli_dynamics import chosen
 from vaegan_jax.data.sources import DataSpec
 from vaegan_jax.games import init, play
 from vaegan_jax.losses import adversarial
@@ -106,11 +106,21 @@ def test_the_table_has_every_command_and_no_other():
     assert named == set(COMMANDS)
 
 
-def test_every_line_that_studies_dynamics_is_understood():
-    lines = re.findall(r"^vaegan (dynamics .*)$", TEXT, flags=re.MULTILINE)
-    assert len(lines) > 5
-    for line in lines:
-        parse(COMMANDS, line.split(), {"dynamics": chosen})
+def commands():
+    """Every command of the README that has no placeholder left: those of blocks, and those within a sentence."""
+    lines = [line for block in blocks("sh") for line in block.replace("\\\n", " ").splitlines()]
+    lines += re.findall(r"`(vaegan [^`\[|]* --[^`\[|]*)`", re.sub(r"```.*?```", "", TEXT, flags=re.DOTALL))
+    for word, value in {"N": "2", "I": "0", "HOST:PORT": "localhost:1234"}.items():
+        lines = [re.sub(rf"(?<=\s){word}\b", value, line) for line in lines]
+    lines = [line for line in lines if line.startswith("vaegan ") and "MODEL" not in line]
+    return [line.partition("#")[0].split()[1:] for line in lines if "exponential" not in line]  # until it is added
+
+
+def test_every_line_is_understood():
+    lines = commands()
+    assert len(lines) > 25 and len({words[0] for words in lines}) > 8
+    for words in lines:
+        parse(COMMANDS, words, {"dynamics": cli_dynamics.chosen, "plan": cli_plan.chosen})
 
 
 def test_the_continuous_integration_runs_the_test_command_of_the_readme():

@@ -156,6 +156,10 @@ class Config:
             f"autoencoding is of a VAE, whose prior is normal, not {self.prior}: set prior normal",
         )
         check(
+            not self.techniques.nearby or self.prior != "categorical",
+            "latent-consistency and latent-diversity compare with latents nearby, and a categorical prior has none",
+        )
+        check(
             not self.techniques.replay or self.condition == "none",
             "replay keeps images without their classes: use it with an unconditional model",
         )

@@ -49,6 +49,8 @@ class Config(gan.Config):
         check(self.continuous >= 0, f"continuous must be 0 or more, not {self.continuous}")
         check(bool(self.categories or self.continuous), "there is no code: give categories or continuous ones")
         check(not self.techniques.replay, "replay keeps images without their codes: use it with another model")
+        moved = "latent-consistency and latent-diversity move latents, and a code moved is none: use another model"
+        check(not self.techniques.nearby, moved)
         told = "autoencoding finds latents of real images, and these have no codes: use it with another model"
         check(not self.techniques.autoencoding, told)
         for name in ("information_weight", "continuous_weight"):

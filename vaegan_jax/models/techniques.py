@@ -86,9 +86,8 @@ class Techniques:
             not self.instance_noise_kimg or self.instance_noise > 0,
             "instance-noise-kimg is the decay of a noise that there is not: set instance-noise",
         )
-        neighbors = self.latent_consistency or self.latent_diversity
         check(
-            not neighbors or self.latent_deviation > 0,
+            not self.nearby or self.latent_deviation > 0,
             "latent-consistency and latent-diversity compare with latents nearby: set latent-deviation above 0",
         )
         check(
@@ -96,6 +95,11 @@ class Techniques:
             "lecam-decay is of averages that there are not: set lecam",
         )
         check(self.replay <= LARGEST_POOL, f"replay must be at most {LARGEST_POOL:,} images, not {self.replay:,}")
+
+    @property
+    def nearby(self) -> bool:
+        """Whether images of latents nearby are compared."""
+        return self.latent_consistency > 0 or self.latent_diversity > 0
 
 
 NOT_BELOW_ZERO = (
