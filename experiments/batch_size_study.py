@@ -33,11 +33,13 @@ from vaegan_jax.training.config import RunConfig, TrainingConfig
 
 PARTS: dict[str, dict[str, Any]] = {
     "small": {
-        **{"data": "fashion_mnist", "width": 8, "images": 40_960, "precision": "float32", "features": "classifier"},
+        **{"data": "fashion_mnist", "width": 8, "latent_size": 60, "images": 40_960},
+        **{"precision": "float32", "features": "classifier"},
         **{"batches": (32, 128, 512, 2048), "samples": 2000, "seeds": 3, "halflife_kimg": 1.0},
     },
     "full": {
-        **{"data": "cifar10", "width": 64, "images": 6_400_000, "precision": "bfloat16", "features": "inception"},
+        **{"data": "cifar10", "width": 64, "latent_size": 80, "images": 6_400_000},
+        **{"precision": "bfloat16", "features": "inception"},
         **{"batches": (32, 64, 128, 256, 512, 1024, 2048), "samples": 10_000, "seeds": 3, "halflife_kimg": 100.0},
     },
 }
@@ -52,7 +54,7 @@ def config_of(how: dict[str, Any], rule: str, batch_size: int, seed: int) -> Run
     return RunConfig(
         biggan.Config(
             width=how["width"],
-            latent_size=80,
+            latent_size=how["latent_size"],
             discriminator_moves=1,
             precision=how["precision"],
             discriminator_optimizer=step,

@@ -30,7 +30,10 @@ from vaegan_jax.data import load
 from vaegan_jax.errors import UserError
 from vaegan_jax.models import CONFIGS
 
-IMAGES, BATCH, SHOWN, CLASSES, ACROSS = 9_600, 32, 40, 10, 5
+IMAGES = {"clothes": 64_000, "emoji": 28_800}
+OF_RESIDUAL_NETWORKS = {"clothes": 9_600, "emoji": 9_600}
+RESIDUAL = ("projection-gan", "sngan", "sagan")
+BATCH, SHOWN, CLASSES, ACROSS = 32, 20, 10, 5
 FOLDER = "image_folder/emoji_by_category"
 SETS = {"emoji": FOLDER, "clothes": "fashion_mnist"}
 
@@ -62,18 +65,19 @@ def prepared(place: Path) -> None:
     vaegan("data", "prepare", FOLDER, "--from", place)
 
 
-def played(run: Path, name: str, data: str) -> Path:
-    """The arrays of samples of a model, which is trained first."""
-    samples = run / "sampled.npz"
+def played(run: Path, name: str, title: str) -> Path:
+    """The arrays of samples of a model on a set, which is trained first."""
+    images = (OF_RESIDUAL_NETWORKS if name in RESIDUAL else IMAGES)[title]
+    rounds = images // (BATCH * CONFIGS[name]().discriminator_moves)
+    samples = run / f"sampled_after_{rounds}.npz"
     if not samples.exists():
         if run.exists():
-            vaegan("resume", run)
+            vaegan("resume", run, "--steps", rounds)
         else:
             often = ["--training.sample-interval-steps", 0, "--training.checkpoint-interval-steps", 100]
             often += ["--training.ema-halflife-kimg", 1]  # by default half of the average would be the first weights
-            rounds = IMAGES // (BATCH * CONFIGS[name]().discriminator_moves)
             how = ["--model.width", 16, "--steps", rounds, "--batch-size", BATCH, *often]
-            vaegan("train", name, "--data", data, *how, "--run", run)
+            vaegan("train", name, "--data", SETS[title], *how, "--run", run)
         told = CONFIGS[name]().condition != "none"
         labels = ["--label", *range(CLASSES)] if told else []
         vaegan("sample", run, "--count", SHOWN, "--output", samples, *labels)
@@ -84,7 +88,7 @@ def picture(title: str, grids: dict[str, np.ndarray]) -> Figure:
     """All grids of a set, a panel a model."""
     down = math.ceil(len(grids) / ACROSS)
     figure = Figure(figsize=(2.6 * ACROSS, 1.35 * down), layout="constrained")
-    figure.suptitle(f"{title}: {IMAGES:,} images seen, width 16; conditional models a class a column")
+    figure.suptitle(f"{title}: {IMAGES[title]:,} images seen ({OF_RESIDUAL_NETWORKS[title]:,} by residual networks), width 16")
     for panel, (name, images) in zip(figure.subplots(down, ACROSS).ravel(), grids.items(), strict=False):
         rows = np.concatenate(list(np.concatenate(list(images.reshape(-1, CLASSES, *images.shape[1:])), 1)), 1)
         panel.imshow(rows.squeeze(), cmap="gray", vmin=0, vmax=255)
@@ -105,7 +109,7 @@ def main() -> None:
     for title in arguments.sets:
         grids = {}
         for name in arguments.models:
-            grids[name] = np.load(played(place / f"{title}-{name}", name, SETS[title]))["image"]
+            grids[name] = np.load(played(place / f"{title}-{name}", name, title))["image"]
             spread[f"{title} {name}"] = float(grids[name].std(0).mean())
             print(f"{title:8} {name:16} {spread[f'{title} {name}']:.1f} levels between samples", flush=True)
         draw(f"every_model_{title}", picture(title, grids), dpi=130)

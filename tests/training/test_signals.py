@@ -7,7 +7,7 @@ import pytest
 from commands import VAE, done, vaegan
 from runs import ONE, STEPS, UNEVEN, assert_same, facts, saved
 
-from vaegan_jax.training import writing
+from vaegan_jax.training import loop, writing
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -96,4 +96,21 @@ def test_the_second_ctrl_c_stops_at_once_and_loses_only_what_was_not_saved(whole
     assert (outcome.code, outcome.err) == (130, "vaegan: stopped\n")
     assert facts(run)["step"] == 5
     done("resume", run)
+    assert_same(run, whole(VAE, ONE))
+
+
+@pytest.mark.parametrize(("patience", "most"), [(1e9, 3), (1e-9, 1)])
+def test_a_dispatch_has_no_more_rounds_than_its_time_allows(patience, most, whole, data, tmp_path, monkeypatch):
+    """So that a signal need not wait for many rounds of a large model; the run is the same however it is cut."""
+    run, counts, feeder = tmp_path / "run", [], loop.feeder
+
+    def noting(*args):
+        fed = feeder(*args)
+        return fed._replace(feed=lambda count: counts.append(count) or fed.feed(count))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "PATIENCE_SECONDS", patience)
+        patch.setattr(loop, "feeder", noting)
+        done("train", *VAE, *ONE, *UNEVEN, "--data", data, "--steps", STEPS, "--run", run)
+    assert counts[0] == 1 and max(counts[2:]) == most and sum(counts) == STEPS  # rounds are told of by threes
     assert_same(run, whole(VAE, ONE))
