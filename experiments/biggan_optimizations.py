@@ -50,7 +50,6 @@ def changed(config: RunConfig) -> dict[str, RunConfig]:
         "the other precision": replace(
             config, model=replace(model, precision={"float32": "bfloat16", "bfloat16": "float32"}[model.precision])
         ),
-        "no attention": replace(config, model=replace(model, attention=0)),
     }
 
 

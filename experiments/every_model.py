@@ -88,7 +88,9 @@ def picture(title: str, grids: dict[str, np.ndarray]) -> Figure:
     """All grids of a set, a panel a model."""
     down = math.ceil(len(grids) / ACROSS)
     figure = Figure(figsize=(2.6 * ACROSS, 1.35 * down), layout="constrained")
-    figure.suptitle(f"{title}: {IMAGES[title]:,} images seen ({OF_RESIDUAL_NETWORKS[title]:,} by residual networks), width 16")
+    figure.suptitle(
+        f"{title}: {IMAGES[title]:,} images seen ({OF_RESIDUAL_NETWORKS[title]:,} by residual networks), width 16"
+    )
     for panel, (name, images) in zip(figure.subplots(down, ACROSS).ravel(), grids.items(), strict=False):
         rows = np.concatenate(list(np.concatenate(list(images.reshape(-1, CLASSES, *images.shape[1:])), 1)), 1)
         panel.imshow(rows.squeeze(), cmap="gray", vmin=0, vmax=255)

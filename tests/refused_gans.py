@@ -57,6 +57,27 @@ GANS = {
         ["train", "dcgan", *DENSE, *ALONE, "--data", "data.npz", "--model.techniques.autoencoding", 1],
         ["autoencoding is of a VAE, whose prior is normal, not uniform"],
     ),
+    "a deviation of latents that nobody compares": (
+        ["train", *GAN, *ALONE, "--data", "data.npz", "--model.techniques.latent-deviation", 0.1],
+        ["latent-deviation is of comparisons that there are not"],
+    ),
+    "the weight of a classifier that there is not": (
+        ["train", *GAN, *ALONE, "--data", "data.npz", "--model.classification-weight", 2],
+        ["classification-weight is of a classifier that there is not: set condition auxiliary"],
+    ),
+    "flipped labels of a game that is left out": (
+        ["train", *GAN, *ALONE, "--data", "data.npz", "--model.value", "minimax", "--model.techniques.flip-labels"]
+        + ["--model.techniques.adversarial-weight", 0, "--model.techniques.feature-matching", 1],
+        ["flip-labels changes what adversarial-weight 0 leaves out: use one of them"],
+    ),
+    "half of one image": (
+        ["train", *GAN, "--data", "data.npz", "--batch-size", 1, "--devices", 1, "--model.techniques.replay", 4],
+        ["replay exchanges half of a batch: make batch-size 2 at least"],
+    ),
+    "a potential of no width": (
+        ["train", "coulomb-gan", *DENSE, *ALONE, "--data", "data.npz", "--model.dimension", "inf"],
+        ["dimension must be above 2 and finite, not inf"],
+    ),
     "latents near a one-hot one": (
         ["train", *GAN, *ALONE, "--data", "data.npz", "--model.prior", "categorical"]
         + ["--model.techniques.latent-consistency", 5],

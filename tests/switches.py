@@ -1,5 +1,7 @@
 """Every model with every switch: what is tried, and what is refused because it makes no sense."""
 
+import itertools
+
 from vaegan_jax.data.sources import DataSpec
 from vaegan_jax.models import CONFIGS
 from vaegan_jax.models.techniques import Techniques
@@ -107,6 +109,16 @@ def together(name):
     switches = sensible(name)
     mixed = "minibatch" in switches
     return [switch for switch in switches if not (mixed and "penalty" in switch) and not switch.startswith("prior")]
+
+
+def exclusive(name):
+    """A prior and a penalty at a time, and what mixes images alone: each at least once, in few sets."""
+    switches = sensible(name)
+    priors = [switch for switch in switches if switch.startswith("prior")]
+    slopes = [switch for switch in switches if "penalty" in switch]
+    layers = [switch for switch in switches if switch == "minibatch"]
+    sets = [pair for pair in itertools.zip_longest(priors, slopes)] + [(layer,) for layer in layers]
+    return [[switch for switch in found if switch] for found in sets]
 
 
 def sensible(name):

@@ -179,12 +179,13 @@ def test_unpacked_images_are_those_of_the_files(tmp_path, monkeypatch):
 @pytest.mark.parametrize("part", ["small", "full"])
 def test_biggans_of_the_experiments_can_be_built(part):
     cifar, study = script("biggan_cifar"), script("batch_size_study")
-    spec = DataSpec("images", (32, 32, 3), classes=10)
+    spec, clothes = (DataSpec("images", shape, classes=10) for shape in ((32, 32, 3), (28, 28, 1)))
     how = cifar.PARTS[part] | {"features": "pixels"}
     configs = [cifar.config_of(how, "images", 0)]
     configs += [study.config_of(study.PARTS[part], "root", size, 0) for size in study.PARTS[part]["batches"]]
     for config in configs:
-        assert assemble(config, spec).batch_shape[2] == config.batch_size
+        shown = clothes if config.data == "fashion_mnist" else spec
+        assert assemble(config, shown).batch_shape[2] == config.batch_size
     rates = {config.batch_size: config.model.generator_optimizer.learning_rate for config in configs[1:]}
     assert rates[2048] == pytest.approx(8 * rates[32]) and rates[128] == pytest.approx(2e-4 * 2**0.5)
     seen = {config.batch_size: config.steps * config.batch_size for config in configs[1:]}

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from vaegan_jax.errors import UserError
-from vaegan_jax.optimizers import SGD, Adam, Optimizer, RMSProp, clip_weights, confine
+from vaegan_jax.optimizers import SGD, Adam, Optimizer, RMSProp, bounded, confine
 
 GRADIENTS = np.random.default_rng(0).normal(size=(5, 3))
 START = np.array([0.3, -2.0, 1.0])
@@ -76,7 +76,7 @@ def test_settings_that_make_no_sense_are_refused_in_one_line(config, settings):
 
 def test_clipped_weights_stay_within_the_bound_and_move_freely_inside(float64):
     plain = optax.sgd(0.01)
-    clipped = trajectory(optax.chain(plain, clip_weights(0.25)))
+    clipped = trajectory(bounded(plain, -0.25, 0.25))
     expected, point = [], START
     for gradient in GRADIENTS:
         point = np.clip(point - 0.01 * gradient, -0.25, 0.25)
@@ -87,7 +87,7 @@ def test_clipped_weights_stay_within_the_bound_and_move_freely_inside(float64):
 
 def test_clipping_reaches_every_leaf_and_no_further():
     params = {"kernel": jnp.full((2, 3), 5.0), "bias": jnp.array([0.001, -3.0])}
-    tx = clip_weights(0.01)
+    tx = confine(-0.01, 0.01)
     for rtol in (1e-4, 1e-6):  # the first step, from far away, rounds more
         updates, _ = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
         params = optax.apply_updates(params, updates)
@@ -96,7 +96,7 @@ def test_clipping_reaches_every_leaf_and_no_further():
 
 
 def test_plain_ascent_within_the_unit_interval_is_the_rule_of_the_boundary_equilibriums_k(float64):
-    tx = optax.chain(SGD(0.5).transformation(), confine(0, 1))
+    tx = bounded(SGD(0.5).transformation(), 0, 1)
     k, state, expected = jnp.zeros(()), tx.init(jnp.zeros(())), 0.0
     for balance in (-0.4, 0.6, 1.1, 0.9, -0.5):  # the player of k minimizes -k balance
         updates, state = tx.update(-jnp.asarray(balance), state, k)

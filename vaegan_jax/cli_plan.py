@@ -76,7 +76,7 @@ def of_model(
     on, spec = chips.chip(chip), _spec(resolution, channels, classes)
     check(devices > 0, f"devices must be at least 1, not {devices}")
     check(0 < utilization <= 1, f"utilization must be above 0 and at most 1, not {utilization:g}")
-    check(min(steps or 1, images or 1) > 0, "--steps and --images must be at least 1")
+    check(all(n is None or n > 0 for n in (steps, images)), "--steps and --images must be at least 1")
     check(steps is None or images is None, "--steps and --images both say how long: choose one")
     training = TrainingConfig(
         micro_batches=micro_batches, rounds_per_dispatch=rounds_per_dispatch, ema_halflife_kimg=10.0 if ema else 0.0

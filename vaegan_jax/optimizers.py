@@ -104,9 +104,27 @@ class Optimizer:
         return chosen.transformation()
 
 
-def clip_weights(bound: float) -> optax.GradientTransformation:
-    """Keeps each parameter in [-bound, bound]: the critic's of Arjovsky et al. 2017, algorithm 1. See `confine`."""
-    return confine(-bound, bound)
+class Bounded(optax.GradientTransformation):
+    """Steps of `inner` that `confine` shortens to `bounds`. What a solver puts around these steps goes inside."""
+
+    inner: optax.GradientTransformation
+    bounds: tuple[float | int, float | int]
+
+
+class Kept(optax.GradientTransformation):
+    """Steps that are a rule of their own, of k or of an average: no solver puts anything around them."""
+
+
+def bounded(inner: optax.GradientTransformation, low: float | int, high: float | int) -> Bounded:
+    """`inner`, such that parameters land in [low, high]. Weights in [-c, c]: Arjovsky et al. 2017, algorithm 1."""
+    made = Bounded(*optax.chain(inner, confine(low, high)))
+    made.inner, made.bounds = inner, (low, high)
+    return made
+
+
+def kept(inner: optax.GradientTransformation) -> Kept:
+    """The same steps, marked as those of a rule."""
+    return Kept(*inner)
 
 
 def confine(low: float | int, high: float | int) -> optax.GradientTransformation:

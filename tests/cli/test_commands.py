@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from commands import TRAIN, contents, done
+from commands import ALONE, GAN, TRAIN, contents, done
 from PIL import Image
 
 from vaegan_jax.data import DATASETS
@@ -168,3 +168,16 @@ def test_reconstructions_are_of_the_test_images(place, tmp_path, monkeypatch):
     assert arrays["reconstruction"].shape == (5, 8, 8, 1) and arrays["reconstruction"].dtype == np.uint8
     assert "8 test images above" in done("reconstruct", "run")
     assert Path("run-reconstructions.png").is_file()
+
+
+def test_a_gan_with_an_encoder_reconstructs_as_well(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(place / "data.npz", tmp_path)
+    done(
+        "train", *GAN, *ALONE, "--data", "data.npz", "--steps", 2, "--model.techniques.autoencoding", 1, "--run", "gan"
+    )
+    assert Path("gan/reconstructions.png").is_file()
+    done("reconstruct", "gan", "--output", "r.npz", "--count", 5)
+    arrays = np.load("r.npz")
+    np.testing.assert_array_equal(arrays["image"], np.load("data.npz")["image"][72:77])
+    assert arrays["reconstruction"].shape == (5, 8, 8, 1)

@@ -169,6 +169,24 @@ BAD = GANS | {
     ),
     "a plan of a model that does not exist": (["plan", "bigan"], ["planned, not ready"]),
     "a plan for no devices": (["plan", "--devices", 0], ["devices must be at least 1, not 0"]),
+    "a plan of no rounds": (["plan", "--steps", 0, "--images", 5], ["--steps and --images must be at least 1"]),
+    "an average that begins after the end": (
+        ["train", *GAN, *ALONE, "--data", "data.npz", "--steps", 5, "--training.ema-start-kimg", 1],
+        ["training.ema-start-kimg 1 is after the end: 5 rounds show 40 images"],
+    ),
+    "the beginning of no average": (
+        ["train", *GAN, *ALONE, "--data", "data.npz", "--training.ema-halflife-kimg", 0]
+        + ["--training.ema-start-kimg", 1],
+        ["training.ema-start-kimg is of an average that there is not"],
+    ),
+    "rollbacks of a run that only warns": (
+        ["train", *GAN, *ALONE, "--data", "data.npz", "--rollbacks", 7],
+        ["rollbacks 7 are of --on-collapse rollback, and on-collapse warn makes none"],
+    ),
+    "statistics that only an import fills": (
+        ["train", "biggan", "--model.width", 4, *ALONE, "--data", "labeled.npz", "--model.statistics-bins", 3],
+        ["statistics-bins are filled by an import alone"],
+    ),
     "a plan of two lengths": (["plan", "--steps", 1, "--images", 1], ["--steps and --images both say how long"]),
     "a plan of a conditional model without classes": (["plan", "--classes", 0], ["condition projection needs labels"]),
     "a plan at more than the peak": (["plan", "--utilization", 1.5], ["utilization must be above 0 and at most 1"]),

@@ -62,7 +62,9 @@ def captured(config, params, stats, labels, key=0):
 def test_labels_reach_both_networks_and_both_losses_are_numpy_s(condition, float64):
     """Of unlabeled real images the discriminator is told zeros, and they pay no classification; a class is generated
     for them all the same."""
-    config, params, stats, weights = conditioned(condition, classification_weight=0.7)
+    config, params, stats, weights = conditioned(
+        condition, **{"classification_weight": 0.7} if condition == "auxiliary" else {}
+    )
     paid, table = captured(config, params, stats, LABELS)
     wanted = np.asarray(table.fake.labels)
     np.testing.assert_array_equal(wanted[:3], LABELS[:3])

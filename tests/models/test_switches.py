@@ -1,12 +1,13 @@
 """Every model with every switch that makes sense is a game that traces; the others are refused with a reason."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
 import jaxtyping
 import pytest
-from switches import NAMES, REFUSED, SETTINGS, SPEC, SWITCHES, config_of, sensible, switched, together
+from switches import NAMES, REFUSED, SETTINGS, SPEC, SWITCHES, config_of, exclusive, sensible, switched, together
 
 from vaegan_jax.dynamics.solvers import SOLVERS, Solver, solve
 from vaegan_jax.errors import UserError
@@ -31,7 +32,8 @@ def check_round(config, spec=SPEC, solver="gradient"):
     after, metrics = jax.eval_shape(solved.round, state, batch, jax.random.key(0))
     shapes = lambda tree: jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)  # noqa: E731
     assert shapes(after) == shapes(state)
-    assert {name.split("/")[0] for name in metrics} >= set(model.game(config, spec))
+    assert {name.split("/")[0] for name in metrics} >= set(players := model.game(config, spec))
+    return players
 
 
 QUICK = {"gan", "wgan-gp", "cgan", "infogan", "began"}
@@ -41,6 +43,28 @@ QUICK = {"gan", "wgan-gp", "cgan", "infogan", "began"}
 def test_a_model_with_all_switches_that_make_sense_traces(name):
     """All at once, but for what excludes another: each again in the soak test."""
     check_round(config_of(name, together(name)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model_with_the_switches_that_exclude_each_other_traces(name):
+    """So that those of the test above and these are all of them."""
+    apart = exclusive(name)
+    for switches in apart:
+        check_round(config_of(name, switches))
+    assert set(sensible(name)) <= {*together(name), *itertools.chain(*apart)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["biggan", "biggan-deep"])
+def test_a_biggan_with_all_techniques_for_few_data_traces(name):
+    """DiffAugment with ADA, consistency, LeCam, the penalty on correlated filters; in bfloat16 and rematerialized."""
+    tricks = {"augment": "all", "adaptive": 0.6, "consistency": 10.0, "lecam": 0.3, "orthogonality": 1e-4}
+    fields = {"width": 4, "latent_size": 8, "shared_size": 4, "precision": "bfloat16", "rematerialize": True}
+    config = CONFIGS[name](**fields, techniques=Techniques(**tricks))
+    assert {"generator", "discriminator", "augmentation", "anchors"} == set(
+        check_round(config, dataclasses.replace(SPEC, image_shape=(32, 32, 3)))
+    )
 
 
 @pytest.mark.soak

@@ -232,6 +232,9 @@ def test_an_autoencoding_generator_pays_for_rebuilding_and_its_encoder_a_vae_s_l
     np.testing.assert_allclose(paid["generator"][0] - plain["generator"][0], 0.3 * error, rtol=1e-9)
     assert gan.schedule(config) == (("discriminator",), ("generator", "encoder"))
     assert not paid["encoder"][1]
+    again = gan.reconstruct(config, SPEC, params() | {"encoder": blocks}, STATS, jnp.asarray(X).reshape(-1, 2, 2, 1))
+    np.testing.assert_allclose(again.reshape(len(X), -1), np.tanh(forward(mean, WEIGHTS["generator"], 0.0)), rtol=1e-9)
+    assert gan.encodes(config) and not gan.encodes(DENSE)
 
 
 def test_an_autoencoder_sees_images_as_they_come(float64, monkeypatch):

@@ -59,7 +59,7 @@ def test_every_field_of_every_model_is_stored(name):
 
 
 def test_every_field_of_a_run_is_stored():
-    told = {"data": "/some/where.npz", "initial": "/some/run", "on_collapse": "stop"}
+    told = {"data": "/some/where.npz", "initial": "/some/run", "on_collapse": "rollback"}
     config = changed(RunConfig(batch_size=3, parallel="pmapped", **told))
     default, split = RunConfig(), RunConfig(shard="all")  # which is for sharded alone
     for field in dataclasses.fields(RunConfig):

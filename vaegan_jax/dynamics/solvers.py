@@ -14,6 +14,7 @@ from vaegan_jax.dynamics.foresight import looking_ahead
 from vaegan_jax.dynamics.settings import CONSTANTS, Solver
 from vaegan_jax.errors import check, unknown
 from vaegan_jax.games import Direction, Game, Metrics, Schedule, State, consensus, gradient, play, symplectic
+from vaegan_jax.optimizers import Kept
 
 
 class Solved(NamedTuple):
@@ -39,6 +40,8 @@ def solve(solver: Solver, game: Game, schedule: Schedule) -> Solved:
     check(fits(len(movers)), f"solver {solver.name} needs {wanted} players, and here {told}")
     if solver.player and solver.player not in movers:
         raise unknown("player", solver.player, movers)
+    fixed = bool(solver.player) and isinstance(game[solver.player].tx, Kept)
+    check(not fixed, f"solver {solver.name}: {solver.player} steps by a rule of its own, which no solver changes")
     return recipe.make(solver, game, (movers,) if recipe.joint else schedule)
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from vaegan_jax.games import Game, State
+from vaegan_jax.optimizers import Bounded, Kept, bounded
 
 Around = Callable[[optax.GradientTransformation], optax.GradientTransformation]
 
@@ -44,8 +45,11 @@ def adam(b1: float, b2: float) -> Around:
 
 
 def surround(game: Game, players: Sequence[str], around: Around) -> Game:
-    """The game with the transformation of these players surrounded."""
-    return {name: player._replace(tx=around(player.tx)) if name in players else player for name, player in game.items()}
+    """The game with the transformation of these players surrounded: within their bounds, and but for fixed rules."""
+    return {
+        name: player._replace(tx=_surrounded(player.tx, around)) if name in players else player
+        for name, player in game.items()
+    }
 
 
 def beginning(game: Game, players: Sequence[str]) -> Callable[[State], State]:
@@ -56,6 +60,12 @@ def beginning(game: Game, players: Sequence[str]) -> Callable[[State], State]:
         return state._replace(opt=state.opt | new)
 
     return start
+
+
+def _surrounded(tx: optax.GradientTransformation, around: Around) -> optax.GradientTransformation:
+    if isinstance(tx, Kept):
+        return tx
+    return bounded(around(tx.inner), *tx.bounds) if isinstance(tx, Bounded) else around(tx)
 
 
 def _is_adam(tx: optax.GradientTransformation) -> bool:

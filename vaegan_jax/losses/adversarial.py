@@ -83,7 +83,7 @@ def wasserstein() -> Value:
 
     In the shapes of the scores, in units of the images' distance: the critic's losses are -D(x) and D(G), the
     generator's is -D(G). Over 1-Lipschitz critics the critic's least loss is minus the earth mover's distance; what
-    keeps it Lipschitz is not in here (`optimizers.clip_weights`, `penalties`, spectral norm).
+    keeps it Lipschitz is not in here (`optimizers.bounded`, `penalties`, spectral norm).
     """
 
     def discriminator(
@@ -133,7 +133,7 @@ def boundary_equilibrium(k: Float[Array, ""]) -> Value:
 
     Scores are energies L, an autoencoder's errors; losses in their shapes and unit: the discriminator's are L(x) and
     -k L(G), the generator's is L(G). k is the state of a third player, who ascends k `balance` within [0, 1]: plain
-    ascent with the paper's lambda_k = 0.001 for a rate, and `optimizers.confine(0, 1)`, is its last equation. The
+    ascent with the paper's lambda_k = 0.001 for a rate, and `optimizers.bounded` by 0 and 1, is its last equation. The
     bounds are part of it: without them k can leave [0, 1].
     """
 

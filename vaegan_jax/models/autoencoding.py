@@ -15,6 +15,7 @@ from vaegan_jax.data.sources import DataSpec
 from vaegan_jax.latents import reparameterize
 from vaegan_jax.losses.divergences import kl_standard_normal
 from vaegan_jax.losses.reductions import sum_events
+from vaegan_jax.models import adversarial_game, gan_networks
 from vaegan_jax.models.adversarial_game import Seams, Table, Term, more
 from vaegan_jax.models.further_players import Part
 from vaegan_jax.models.gan_networks import DTYPES
@@ -42,6 +43,19 @@ def rebuilding(config: "Config", spec: DataSpec, seams: Seams) -> Seams:
     return seams._replace(terms=more(seams.terms, "generator", reconstruction=lambda table: weight * error(table)))
 
 
+def encodes(config: "Config") -> bool:
+    """Whether a model of this configuration rebuilds images that come without a class."""
+    return config.techniques.autoencoding > 0 and config.condition == "none"
+
+
+def reconstruct(config: "Config", spec: DataSpec, params, stats, images) -> jax.Array:
+    """Images in [-1, 1] that the generator makes of the mean of q(z | x), (n, height, width, channels)."""
+    mean, _ = _moments(_encoder(config, spec), params, images)
+    return adversarial_game.generate(
+        gan_networks.generator(config, spec), params, stats, mean, labels=None, classes=0, train=False
+    )[0]
+
+
 def _encoder(config: "Config", spec: DataSpec) -> Network:
     """Images -> means and log variances, (n, 2 x latent size): that of `vae`, without norms."""
     size = 2 * config.latent_size
@@ -56,7 +70,11 @@ def _encoder(config: "Config", spec: DataSpec) -> Network:
 
 def _posterior(network: Network, table: Table) -> tuple[jax.Array, jax.Array]:
     """Mean and log variance of q(z | x) of real images as they come, before noise and augmentation."""
-    output, _ = network.apply(table.params["encoder"], {}, table.images, train=True)
+    return _moments(network, table.params, table.images)
+
+
+def _moments(network: Network, params, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+    output, _ = network.apply(params["encoder"], {}, images, train=True)  # without norms: it is the same in training
     mean, log_variance = jnp.split(output, 2, axis=1)
     return mean, log_variance
 

@@ -19,7 +19,7 @@ from vaegan_jax.losses import adversarial
 from vaegan_jax.models import energy, gan
 from vaegan_jax.models.adversarial_game import Seams, Table, beside, more, numbers
 from vaegan_jax.networks.network import Network
-from vaegan_jax.optimizers import Optimizer, confine
+from vaegan_jax.optimizers import Optimizer, bounded, kept
 
 AVERAGED = gan.AVERAGED
 PAPER_ADAM = Optimizer(learning_rate=1e-4)
@@ -87,7 +87,7 @@ def seams(config: Config, spec: DataSpec) -> Seams:
 
 def game(config: Config, spec: DataSpec) -> Game:
     """Three players: generator, discriminator and k."""
-    steps = optax.chain(optax.sgd(config.balance_rate), confine(0, 1))
+    steps = kept(bounded(optax.sgd(config.balance_rate), 0, 1))
     return gan.assembled(config, spec, networks(config, spec), seams(config, spec), {"balance": steps})
 
 
@@ -101,3 +101,4 @@ def _energies(table: Table):
 
 
 sample, generate, prior = gan.sample, gan.generate, gan.prior
+encodes, reconstruct = gan.encodes, gan.reconstruct

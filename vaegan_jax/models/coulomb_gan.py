@@ -43,8 +43,8 @@ class Config(gan.Config):
 
     def __post_init__(self):
         super().__post_init__()
-        check(self.dimension > 2, f"dimension must be above 2, not {self.dimension}")
-        check(self.epsilon > 0, f"epsilon must be above 0, not {self.epsilon}")
+        check(2 < self.dimension < float("inf"), f"dimension must be above 2 and finite, not {self.dimension}")
+        check(0 < self.epsilon < float("inf"), f"epsilon must be above 0 and finite, not {self.epsilon}")
         labeled = self.techniques.flip_labels or self.techniques.noisy_labels
         check(not labeled, "flip-labels and noisy-labels are for a game of labels; each image here has its potential")
 
@@ -65,3 +65,4 @@ def game(config: Config, spec: DataSpec) -> Game:
 
 
 networks, schedule, sample, generate, prior = gan.networks, gan.schedule, gan.sample, gan.generate, gan.prior
+encodes, reconstruct = gan.encodes, gan.reconstruct

@@ -66,3 +66,4 @@ def game(config: Config, spec: DataSpec) -> Game:
 
 
 schedule, sample, generate, prior = gan.schedule, gan.sample, gan.generate, gan.prior
+encodes, reconstruct = gan.encodes, gan.reconstruct

@@ -9,7 +9,7 @@ import optax
 from vaegan_jax.games import device_mean
 from vaegan_jax.models.adversarial_game import Table, Term, numbers
 from vaegan_jax.networks.network import Network
-from vaegan_jax.optimizers import confine
+from vaegan_jax.optimizers import bounded, kept
 
 if TYPE_CHECKING:
     from vaegan_jax.models.techniques import Techniques
@@ -40,13 +40,13 @@ def added(techniques: "Techniques") -> dict[str, str]:
 
 def anchors(techniques: "Techniques") -> Part:
     """LeCam's moving averages of scores."""
-    return Part(numbers(real=0.0, fake=0.0), {"value": _anchors}, optax.sgd(1 - techniques.lecam_decay))
+    return Part(numbers(real=0.0, fake=0.0), {"value": _anchors}, kept(optax.sgd(1 - techniques.lecam_decay)))
 
 
 def augmentation(techniques: "Techniques", batch_size: int) -> Part:
     """ADA's probability."""
-    step = optax.chain(optax.scale_by_sign(), optax.sgd(batch_size / (1000 * ADA_KIMG)), confine(0, 1))
-    return Part(numbers(p=0.0), {"value": _overfitting(techniques.adaptive)}, step)
+    step = optax.chain(optax.scale_by_sign(), optax.sgd(batch_size / (1000 * ADA_KIMG)))
+    return Part(numbers(p=0.0), {"value": _overfitting(techniques.adaptive)}, kept(bounded(step, 0, 1)))
 
 
 def _anchors(table: Table) -> jax.Array:

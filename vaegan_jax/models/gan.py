@@ -25,7 +25,7 @@ from vaegan_jax.models.techniques import Techniques
 from vaegan_jax.networks.conditions import Place
 from vaegan_jax.networks.network import Network, init_networks
 from vaegan_jax.networks.norms import Kind
-from vaegan_jax.optimizers import Optimizer, clip_weights
+from vaegan_jax.optimizers import Optimizer, bounded
 
 AVERAGED = ("generator",)
 """Networks that training also keeps as an exponential moving average, for sampling."""
@@ -138,6 +138,14 @@ class Config:
             "penalty-weight and penalty-interval are of a penalty that there is not: set penalty",
         )
         check(
+            self.condition == "auxiliary" or self.classification_weight == type(self).classification_weight,
+            "classification-weight is of a classifier that there is not: set condition auxiliary",
+        )
+        check(
+            not self.techniques.flip_labels or self.techniques.adversarial_weight > 0,
+            "flip-labels changes what adversarial-weight 0 leaves out: use one of them",
+        )
+        check(
             self._generator_pays(),
             "adversarial-weight 0 leaves the generator nothing to minimize: set feature-matching",
         )
@@ -246,7 +254,7 @@ def optimizers(config: Config, spec: DataSpec) -> dict[str, optax.GradientTransf
     """How each player steps."""
     discriminator = config.discriminator_optimizer.transformation()
     if config.clip:
-        discriminator = optax.chain(discriminator, clip_weights(config.clip))
+        discriminator = bounded(discriminator, -config.clip, config.clip)
     own = {"discriminator": discriminator, "generator": config.generator_optimizer.transformation()}
     return own | {name: part.tx for name, part in parts(config, spec).items()}
 
@@ -297,6 +305,9 @@ def told(config: Config, spec: DataSpec) -> int:
         return 0
     require(spec, "label", f"condition {config.condition}")
     return spec.classes
+
+
+encodes, reconstruct = autoencoding.encodes, autoencoding.reconstruct
 
 
 def _generate(config, spec, params, stats, z, labels, train):

@@ -91,6 +91,10 @@ class Techniques:
             "latent-consistency and latent-diversity compare with latents nearby: set latent-deviation above 0",
         )
         check(
+            self.nearby or self.latent_deviation == type(self).latent_deviation,
+            "latent-deviation is of comparisons that there are not: set latent-consistency or latent-diversity",
+        )
+        check(
             bool(self.lecam) or self.lecam_decay == type(self).lecam_decay,
             "lecam-decay is of averages that there are not: set lecam",
         )
@@ -156,6 +160,8 @@ def applied(
             terms = more(terms, player, **{name: _scaled(weight, term)})
     for name, part in parts.items():
         terms = more(terms, name, **part.terms)
+    if techniques.replay and batch_size == 1:
+        raise ValueError("replay exchanges half of a batch: make batch-size 2 at least")
     if techniques.replay and techniques.replay < batch_size // 2:
         raise ValueError(f"replay {techniques.replay} is less than half a batch: make it {batch_size // 2} at least")
     recall = _replayed if techniques.replay else seams.recall

@@ -52,6 +52,8 @@ def lines(made: Plan, utilization: float, images: int | None) -> list[str]:
         days = images / _rate(made) / DAY
         rounds = images / made.images
         facts.append(("training", f"{days:,.2f} days for {rounds:,.0f} rounds, {images / 1e6:,.0f} M real images"))
+    else:
+        facts.append(("training", "of no known length (the paper's is BigGAN's at 128 pixels): --steps or --images"))
     binds = made.limit if made.fits else f"memory: it does not fit, by {_bytes(held.total - on.memory)}"
     return [f"{name:12} {fact}" for name, fact in [*facts, ("limit", binds)]]
 

@@ -66,6 +66,10 @@ class TrainingConfig:
             check(
                 0 <= getattr(self, name) < float("inf"), f"{_flag(name)} must be 0 or more, not {getattr(self, name)}"
             )
+        check(
+            self.ema_halflife_kimg > 0 or not self.ema_start_kimg,
+            "training.ema-start-kimg is of an average that there is not: set training.ema-halflife-kimg above 0",
+        )
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,10 @@ def _check_collapse(config: RunConfig) -> None:
         "on-collapse rollback goes back to checkpoints, and training.checkpoint-interval-steps 0 makes none",
     )
     check(config.rollbacks > 0, f"rollbacks must be at least 1, not {config.rollbacks}")
+    check(
+        config.on_collapse == "rollback" or config.rollbacks == RunConfig.rollbacks,
+        f"rollbacks {config.rollbacks} are of --on-collapse rollback, and on-collapse {config.on_collapse} makes none",
+    )
     check(config.rolled_back >= 0, f"rolled-back must be 0 or more, not {config.rolled_back}")
 
 

@@ -84,11 +84,38 @@ def assemble(config: RunConfig, spec: DataSpec) -> Experiment:
         _check_pools(config, model, spec)
         refuse_mixing(config)
         made = Experiment(config, spec, model, game, solve(config.solver, game, model.schedule(config.model)))
+        _check_clock(made)
         if config.training.sample_classes:
             class_numbers(made, config.training.sample_classes)
         return made
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+def _check_clock(experiment: Experiment) -> None:
+    """ValueError where a noise decays by images that the solver does not show."""
+    config = experiment.config
+    tricks, moves = getattr(config.model, "techniques", None), getattr(config.model, "discriminator_moves", 1)
+    if tricks and tricks.instance_noise_kimg and experiment.images_per_round != config.batch_size * moves:
+        raise ValueError(
+            f"instance-noise-kimg counts {moves} moves of the discriminator a round, and solver {config.solver.name} "
+            "makes 1: set --model.discriminator-moves 1"
+        )
+
+
+def check_of_use(experiment: Experiment) -> None:
+    """UserError for what a new run would never come to use. Runs that are there may be read whatever they ask for."""
+    config, training = experiment.config, experiment.config.training
+    shown = config.steps * experiment.images_per_round
+    check(
+        1000 * training.ema_start_kimg < shown,
+        f"training.ema-start-kimg {training.ema_start_kimg:g} is after the end: {config.steps:,} rounds show "
+        f"{shown:,} images; set more --steps, or an earlier start",
+    )
+    check(
+        not getattr(config.model, "statistics_bins", 0) or bool(config.initial),
+        "statistics-bins are filled by an import alone: leave them 0, or begin with an imported run by --initial",
+    )
 
 
 def _check_pools(config: RunConfig, model: ModuleType, spec: DataSpec) -> None:
@@ -192,6 +219,9 @@ def means(experiment: Experiment, state: State) -> tuple[Params, str]:
         return averaged_state(state).params, f"mean of all weights ({kind})"
     halflife = experiment.config.training.ema_halflife_kimg
     told = f"averaged weights (half-life {halflife:g} kimg)" if experiment.averages else ""
+    if told and (start := experiment.config.training.ema_start_kimg):
+        begun = int(state.step) * experiment.images_per_round > 1000 * start
+        told += f" from {start:g} kimg on" if begun else f", which are the last ones until {start:g} kimg"
     return state.params | dict(state.averages), told
 
 
@@ -260,10 +290,16 @@ def class_numbers(experiment: Experiment, labels: Sequence[str]) -> np.ndarray:
     return np.array([known[label] for label in labels], np.int32)
 
 
+def reconstructs(experiment: Experiment) -> bool:
+    """Whether the model has an encoder."""
+    model = experiment.model
+    return hasattr(model, "reconstruct") and (not hasattr(model, "encodes") or model.encodes(experiment.config.model))
+
+
 def reconstruct(experiment: Experiment, state: State, images: np.ndarray) -> np.ndarray:
     """Images in [-1, 1] through encoder and decoder. UserError for a model that has no encoder."""
-    if not hasattr(experiment.model, "reconstruct"):
-        raise UserError(f"{name_of(experiment.config.model)} cannot reconstruct: it has no encoder (vae has)")
+    told = "has no encoder of images alone (vae has, and a GAN that is told no class, by techniques.autoencoding)"
+    check(reconstructs(experiment), f"{name_of(experiment.config.model)} cannot reconstruct: it {told}")
     rebuild = _rebuilder(experiment.config.model, experiment.spec)
     return np.asarray(rebuild(means(experiment, state)[0], state.stats, images))
 

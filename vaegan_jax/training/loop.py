@@ -21,7 +21,7 @@ from vaegan_jax.training.accumulating import ghost
 from vaegan_jax.training.checkpoint import Arrays
 from vaegan_jax.training.collapse import BACK
 from vaegan_jax.training.config import RunConfig, to_json
-from vaegan_jax.training.experiment import PLAY, Experiment, again, assemble, first_state, step_of
+from vaegan_jax.training.experiment import PLAY, Experiment, again, assemble, check_of_use, first_state, step_of
 from vaegan_jax.training.feeding import bytes_of, feeder, fingerprint, on_device
 from vaegan_jax.training.initial import facts as begins_with
 from vaegan_jax.training.logging import Clock
@@ -51,6 +51,7 @@ def train(
     initial = str(Path(config.initial).expanduser().absolute()) if config.initial else ""
     config = replace(config, data=source.spec.name if source else located(config.data), initial=initial)
     devices, data, experiment, sha256 = _put_together(config, source)
+    hosts.agreed(lambda: check_of_use(experiment))
     card = asdict(DATASETS[config.data]) if config.data in DATASETS else getattr(data, "card", None)
     facts = {"spec": asdict(data.spec), "card": card, "examples": len(data), "data_sha256": sha256}
     facts |= {"batch_norm": named} if (named := _ghost(experiment)) else {}
@@ -241,7 +242,9 @@ def _plan(experiment: Experiment, source: Source, devices: list) -> str:
     config, processes = experiment.config, hosts.process_count()
     where = "on the device" if on_device(experiment, source) else "read batch by batch"
     many = f"{len(devices)} {devices[0].platform} device{'s' * (len(devices) > 1)}, {config.parallel}"
-    many += f", split: {config.shard}" * (config.shard != "none") + f", {processes} processes" * (processes > 1)
+    many += f", split: {config.shard}" * (config.shard != "none" and len(devices) > 1) + f", {processes} processes" * (
+        processes > 1
+    )
     many += f", {config.training.rounds_per_dispatch} rounds a dispatch"
     parts, named = config.training.micro_batches, _ghost(experiment)
     many += f", {parts} micro-batches" * (parts > 1) + f": {named}" * bool(named)

@@ -20,6 +20,7 @@ from vaegan_jax.training.experiment import (
     generate,
     has_means,
     reconstruct,
+    reconstructs,
     weights_for_sampling,
 )
 from vaegan_jax.training.run import write
@@ -69,7 +70,7 @@ class Pictures:
         made = {"samples": png(sheet), "beside_data": png(side_by_side({"data": grid(real), "samples": sheet}))}
         if has_means(self._experiment):
             made["averages"] = png(self._against(state, sheet))
-        if hasattr(self._experiment.model, "reconstruct") and (held_out := self._held_out()):
+        if reconstructs(self._experiment) and (held_out := self._held_out()):
             made["reconstructions"] = png(reconstruction_pairs(self._experiment, state, held_out, count))
         for title, content in made.items():
             write(self._folder / f"{title}.png", content)
