@@ -226,7 +226,7 @@ def test_claims_of_the_truncation_curve_can_fail():
     assert list(curve.claims(rows).values()) == [False, True, True, False, False]
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_solvers_on_mixtures_goes_on_where_it_was(tmp_path, monkeypatch):
     mixtures = script("solvers_on_mixtures")
     ring = {"ring": mixtures.sets(8, 8)["ring"]}
@@ -280,7 +280,7 @@ def test_spectrum_of_a_gan_looks_at_its_stages():
     assert max(map(max, (row["residuals"] for row in rows))) < 1e-2
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_solvers_on_dcgan_spend_the_same_and_go_on(tmp_path, monkeypatch, this_compiled_quickly):
     dcgan = script("solvers_on_dcgan")
     scores = iter(range(1, 101))

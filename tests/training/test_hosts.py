@@ -258,8 +258,13 @@ def test_so_do_those_that_go_on_on_other_devices(alone, tmp_path):
     assert_same_trajectory(tmp_path / "run", run)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("how", [["--shard", "all"], ["--parallel", "pmapped"]], ids=["split", "pmapped"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param(["--shard", "all"], marks=pytest.mark.slow, id="split"),
+        pytest.param(["--parallel", "pmapped"], marks=pytest.mark.soak, id="pmapped"),
+    ],
+)
 def test_so_do_those_in_two_processes(how, alone, tmp_path):
     run, words = alone
     both = outcomes(start_two(*words, "--steps", 20, *how, "--run", tmp_path / "run"))

@@ -81,7 +81,7 @@ def test_kill_9_again_and_again_changes_nothing(process, data, tmp_path):
 KILLS = {
     "vae, two devices, some": pytest.param(VAE, SHARDED, 2, marks=pytest.mark.slow),
     "dcgan, some": pytest.param(DCGAN, ONE, 3, marks=pytest.mark.slow),
-    "mlp gan, two devices, pmapped, some": pytest.param(GAN, PMAPPED, 3, marks=pytest.mark.slow),
+    "mlp gan, two devices, pmapped, some": pytest.param(GAN, PMAPPED, 3, marks=pytest.mark.soak),
     "vae": pytest.param(VAE, ONE, 8, marks=pytest.mark.soak),
     "vae, two devices": pytest.param(VAE, SHARDED, 7, marks=pytest.mark.soak),
     "dcgan": pytest.param(DCGAN, ONE, 8, marks=pytest.mark.soak),

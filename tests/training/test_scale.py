@@ -103,8 +103,7 @@ def biggan_alone():
     return state, played(alone, 20, 1, state)[0]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("devices", [2, 4])
+@pytest.mark.parametrize("devices", [pytest.param(2, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("shard", SHARDS)
 def test_so_does_a_biggan(shard, devices, float64, monkeypatch, this_compiled_quickly):
     monkeypatch.setattr(parallel, "SPLIT_FROM", 64)

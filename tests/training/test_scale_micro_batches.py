@@ -57,8 +57,9 @@ def test_four_parts_of_a_batch_have_its_field_where_no_statistics_are_of_the_bat
     assert_equal_fields(gan.Config("mlp", 4, hidden_sizes=(6,), **norms, **told))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("network", ["resnet", "sndcgan"])
+@pytest.mark.parametrize(
+    "network", [pytest.param("resnet", marks=pytest.mark.slow), pytest.param("sndcgan", marks=pytest.mark.soak)]
+)
 def test_so_have_those_of_convolutional_networks_with_attention(network, float64):
     norms = {"generator_norm": "layer", "discriminator_norm": "none", "spectral": "both", "attention": 8}
     told = {"value": "hinge", "condition": "projection", "condition_place": "norm"}

@@ -163,8 +163,14 @@ PIECES = {
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", PIECES)
+SLOW = {"averaging", "anchored", "optimistic"}
+"""Of each kind one: a memory, one of extragradient, and the optimizers'."""
+
+
+TIERS = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else pytest.mark.soak) for name in PIECES]
+
+
+@pytest.mark.parametrize("name", TIERS)
 def test_a_run_with_a_memory_in_pieces_is_the_run_in_one_piece(name, data, tmp_path):
     model, devices, constants, memory = PIECES[name]
     words = ["train", *model, *devices, *UNEVEN, "--data", data, "--solver", name, *constants]
