@@ -8,8 +8,8 @@ same threshold. Of the small BigGAN (one run; 40,960 clothes, width 8; 2,000 sam
 features): recall falls with the threshold, from 0.09 without one to none at 0.5 and below, where all samples of a
 class look alike, and the Frechet distance grows all the way, from 10.1 to 26.6. So variety is lost as in the paper;
 fidelity is not won: precision should rise and does not (0.79, at 0.5 0.77), for so short a training has not yet
-made samples that are bad because their z is far out. Classes differ: the data's own classifier recognizes all of 200
-trousers, bags and boots, and 23 % of the shirts.
+made samples that are bad because their z is far out, it seems. Classes differ: the data's own classifier recognizes
+all of 200 trousers, bags and boots, and 23 % of the shirts.
 
 figures/truncation_curve.png has the curve; figures/truncation_grids.png samples of each class at thresholds 2, 1, 0.5
 and 0.04, from the same keys, and figures/truncation_classes.png 32 of the easiest and of the hardest class.
