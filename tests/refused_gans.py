@@ -70,6 +70,10 @@ GANS = {
         + ["--model.techniques.adversarial-weight", 0, "--model.techniques.feature-matching", 1],
         ["flip-labels changes what adversarial-weight 0 leaves out: use one of them"],
     ),
+    "a model beyond all memory": (
+        ["train", "dcgan", *ALONE, "--data", "data.npz", "--model.width", 10**9],
+        ["too little memory: parameters alone are", "and this machine has"],
+    ),
     "half of one image": (
         ["train", *GAN, "--data", "data.npz", "--batch-size", 1, "--devices", 1, "--model.techniques.replay", 4],
         ["replay exchanges half of a batch: make batch-size 2 at least"],

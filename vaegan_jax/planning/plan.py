@@ -1,6 +1,7 @@
 """What a training would take: memory, operations, messages and days, from shapes alone."""
 
 import math
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ from jax.sharding import AbstractMesh
 from vaegan_jax.data.sources import DataSpec
 from vaegan_jax.errors import Caution, check
 from vaegan_jax.games import AXIS, State
+from vaegan_jax.networks.network import init_networks
 from vaegan_jax.planning import flops, memory, roofline
 from vaegan_jax.planning.chips import GIB, Chip, chip, known
 from vaegan_jax.planning.communication import Sent, sent
@@ -134,8 +136,20 @@ def size(tree: Any, bits: bool = True) -> int:
     return sum(math.prod(leaf.shape) * (leaf.dtype.itemsize if bits else 1) for leaf in jax.tree.leaves(tree))
 
 
+def _check_parameters(experiment: Experiment) -> None:
+    networks = experiment.model.networks(experiment.config.model, experiment.spec)
+    params, _ = jax.eval_shape(lambda key: init_networks(networks, key), jax.random.key(0))
+    taken = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    told = (
+        f"too little memory: parameters alone are {taken / GIB:,.1f} GiB, and this machine has {there / GIB:,.1f} GiB"
+    )
+    check(taken <= there, told)
+
+
 def check_fits(experiment: Experiment, devices: Sequence[Any], data: int = 0) -> None:
-    """Looks ahead, on devices that tell their memory (CPUs do not), whether a run will have enough of it.
+    """Looks ahead, on devices that tell their memory, whether a run will have enough of it; on CPUs, which do not,
+    whether its parameters are more than the machine has, for which XLA would wait forever.
 
     UserError, with the numbers, where the state alone, which is exact, is more than a device has, or is with the least
     that activations may add; a Caution where it is with what they are predicted to add. `data` are bytes of examples
@@ -144,6 +158,7 @@ def check_fits(experiment: Experiment, devices: Sequence[Any], data: int = 0) ->
     own = (device for device in devices if device.process_index == jax.process_index())  # the only ones that tell
     limit = min(((device.memory_stats() or {}).get("bytes_limit", 0) for device in own), default=0)
     if not limit or devices[0].platform == "cpu":
+        _check_parameters(experiment)
         return
     config, count = replace(experiment.config, devices=len(devices)), len(devices)
     state = jax.eval_shape(lambda: first_state(experiment))
