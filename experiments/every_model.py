@@ -8,11 +8,12 @@ settings but a width of 16 (BigGANs are in biggan_cifar.py), in batches of 32, w
 is sampled by `vaegan sample`, the conditional ones a column a class. It sees 64,000 clothes or 28,800 emoji; residual
 networks, which at 64 pixels take a tenth of a second an image, 9,600.
 
-Claim: every command ends well, and no two images of a grid are alike. What the grids show of so short a training:
-clothes by all but three models. wgan, at the paper's rate of 5e-5, and wgan-gp have soft shapes (five moves of the
-critic leave 400 of the generator); began is black but for traces, as it is after 128,000 images (compare_gans.py says
-why). Of emoji there are a light ground, shapes in the middle, and colors; told the category, categories differ. lsgan,
-lgan and wgan are gray there, and dragan makes one disk.
+Claim: every command ends well, and no two images of a grid are alike. What the grids show of so short a training is
+no more than a beginning. Most have clothes, told the class the right ones; wgan, wgan-gp and lgan soft shapes (five
+moves of the critic leave 400 of the generator), projection-gan after 9,600 images and coulomb-gan patches of their
+size, and began nearly nothing (of its k compare_gans.py tells). Of emoji most have the light ground, a shape in the
+middle and colors, cgan's by category; ebgan and dragan make one image, and lsgan, wgan, lgan, coulomb-gan and began are
+gray still.
 
 An hour on two CPU cores, after `python experiments/fetch_data.py fashion_mnist emoji`. Writes runs/every_model,
 figures/every_model_clothes.png and figures/every_model_emoji.png. Interrupted, it goes on where it was.
