@@ -304,6 +304,14 @@ def test_arguments_that_make_no_sense_are_refused(arguments, told):
         pass
 
 
+def test_a_port_that_is_taken_is_refused_by_the_first_process():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        told = f"cannot listen at port {port} .*: a program has it, .* process of id 0; choose another port"
+        with pytest.raises(UserError, match=told), hosts.joined(f"127.0.0.1:{port}", 2, 0):
+            pass
+
+
 def test_a_process_alone_agrees_with_itself():
     assert hosts.process_count() == 1 and hosts.first() and hosts.part() == (0, 1)
     assert hosts.everywhere(lambda: "word") == ["word"] and hosts.by_first(lambda: "word") == "word"

@@ -211,7 +211,20 @@ def _checked(coordinator: str, count: int | None, index: int | None) -> dict[str
     check(valid, f"--coordinator must be HOST:PORT or auto, not {coordinator!r}")
     check(count is not None and count > 0, f"--process-count must say how many processes there are, not {count}")
     check(index is not None and 0 <= index < count, f"--process-id must be in 0 .. {count - 1}, not {index}")
+    if index == 0:
+        _check_free(int(port))
     return {"coordinator_address": coordinator, "num_processes": count, "process_id": index}
+
+
+def _check_free(port: int) -> None:
+    """UserError where the first process could not listen: JAX would crash."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was left a moment ago is free
+        try:
+            trial.bind(("", port))
+        except OSError as error:
+            told = f"cannot listen at port {port} ({error.strerror}): a program has it, perhaps another process of id 0"
+            raise UserError(f"{told}; choose another port, and a --process-id of its own for each process") from error
 
 
 def _give_up(coordinator: str, seconds: int, given: dict[str, Any]) -> NoReturn:
