@@ -103,9 +103,9 @@ def trained(config: RunConfig, run: Path) -> str:
 
 
 def seen(run: Path) -> dict[str, Any]:
-    """Every score of a run by name: of each look, the best, and the last."""
+    """Every score of a run by name: of each look, the best, and the last; not of truncated samples, scored later on."""
     told: dict[str, Any] = {}
-    for score in kept(run):
+    for score in (score for score in kept(run) if score.sampling.truncation == "none"):
         row = told.setdefault(score.name, {"protocol": asdict(score.protocol), "better": score.better, "looks": []})
         row["looks"].append({"step": score.sampling.step, "images": score.sampling.images, "value": score.value})
     for row in told.values():

@@ -195,12 +195,16 @@ def test_biggans_of_the_experiments_can_be_built(part):
 def test_the_best_and_the_final_look_are_told_apart(tmp_path, monkeypatch):
     cifar = script("biggan_cifar")
     Settings = dataclasses.make_dataclass("Settings", ["data"])
-    looks = zip((100, 200, 300), (5.0, 2.0, 3.0), (0.1, 0.4, 0.3), strict=True)
+    looks = [(100, 5.0, 0.1, "none"), (200, 2.0, 0.4, "none"), (300, 3.0, 0.3, "none"), (300, 1.0, 0.9, "0.04")]
     scores = [
         SimpleNamespace(
-            name=name, value=value, better=better, protocol=Settings("x"), sampling=SimpleNamespace(step=step, images=1)
+            name=name,
+            value=value,
+            better=better,
+            protocol=Settings("x"),
+            sampling=SimpleNamespace(step=step, images=1, truncation=truncation),
         )
-        for step, distance, precision in looks
+        for step, distance, precision, truncation in looks
         for name, value, better in (("FD", distance, "lower"), ("precision", precision, "higher"))
     ]
     monkeypatch.setattr(cifar, "kept", lambda run: scores)
