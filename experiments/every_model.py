@@ -23,6 +23,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from common import draw, options, report, tell
@@ -104,6 +105,16 @@ def picture(title: str, grids: dict[str, np.ndarray]) -> Figure:
     return figure
 
 
+def claims(results: dict[str, Any]) -> dict[str, bool]:
+    """What the docstring claims, and whether these numbers say so."""
+    return {
+        f"all {len(models)} models on {title}: no two samples alike": all(
+            row["unlike"] == SHOWN for row in models.values()
+        )
+        for title, models in results["sets"].items()
+    }
+
+
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--models", nargs="*", default=list(NAMES), choices=NAMES, metavar="MODEL")
@@ -111,18 +122,17 @@ def main() -> None:
     arguments = parser.parse_args()
     place = arguments.runs / "every_model"
     prepared(place / "pictures")
-    told, spread = {}, {}
+    results = {}
     for title in arguments.sets:
         grids = {}
         for name in arguments.models:
             grids[name] = np.load(played(place / f"{title}-{name}", name, title))["image"]
-            spread[f"{title} {name}"] = float(grids[name].std(0).mean())
-            print(f"{title:8} {name:16} {spread[f'{title} {name}']:.1f} levels between samples", flush=True)
+            spread, unlike = float(grids[name].std(0).mean()), len({image.tobytes() for image in grids[name]})
+            results.setdefault(title, {})[name] = {"gray levels between samples": spread, "unlike": unlike}
+            print(f"{title:8} {name:16} {spread:.1f} levels between samples", flush=True)
         draw(f"every_model_{title}", picture(title, grids))
-        told[f"all {len(grids)} models on {title}: no two samples alike"] = all(
-            len({image.tobytes() for image in images}) == len(images) for images in grids.values()
-        )
-    report("every_model", {"gray levels between samples": spread, "claims": told}, [0])
+    told = claims({"sets": results})
+    report("every_model", {"sets": results, "claims": told}, [0])
     tell(told)
 
 
