@@ -272,17 +272,36 @@ def test_so_do_those_in_two_processes(how, alone, tmp_path):
     assert_same_trajectory(tmp_path / "run", run)
 
 
-def joining(coordinator, index, seconds=2):
-    code = f"from vaegan_jax.training import hosts\nwith hosts.joined({coordinator!r}, 2, {index}, {seconds}): pass"
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT, timeout=60)
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_process_that_waits_in_vain_says_for_whom(index):
+    address = f"127.0.0.1:{free_port()}"
+    told = f"process {index} of 2 waited 0.5 s at {address} for "
+    with pytest.raises(UserError, match=told), hosts.joined(address, 2, index, 0.5):
+        pass
+
+
+def slurm(index):
+    """The environment of one of two tasks that Slurm has started on this machine."""
+    told = {"SLURM_JOB_ID": os.getpid(), "SLURM_STEP_NODELIST": "127.0.0.1", "SLURM_NTASKS": 2}
+    own = {"SLURM_PROCID": index, "SLURM_LOCALID": index}
+    return ENVIRONMENT | {name: str(value) for name, value in (told | own).items()}
+
+
+@pytest.mark.slow
+def test_two_tasks_of_a_cluster_find_each_other(data, tmp_path):
+    words = ["train", *VAE, *SMALL, "--data", data, "--steps", 5, "--run", tmp_path / "run", "--coordinator", "auto"]
+    both = outcomes([commands.start(*words, environment=slurm(index)) for index in range(2)])
+    assert [told[:2] for told in both] == [(0, []), (0, [])]
+    assert any("2 processes" in line for line in both[0][2]) and both[1][2] == []
 
 
 @pytest.mark.parametrize("index", [0, 1])
-def test_a_process_that_waits_in_vain_says_for_whom_and_ends(index):
-    address = f"127.0.0.1:{free_port()}"
-    done = joining(address, index)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert done.stderr.startswith(f"vaegan: error: process {index} of 2 waited 2 s at {address} for the others: ")
+def test_a_task_of_a_cluster_that_waits_in_vain_says_so_and_ends(index):
+    code = "from vaegan_jax.training import hosts\nwith hosts.joined('auto', seconds=2.0): pass"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env=slurm(index), timeout=60)
+    told = "vaegan: error: waited 2 s at auto for the others: start them all within that time\n"
+    assert (done.returncode, done.stderr) == (2, told)
 
 
 @pytest.mark.parametrize(
@@ -296,7 +315,7 @@ def test_a_process_that_waits_in_vain_says_for_whom_and_ends(index):
         (("localhost:1234", 0, 0), "--process-count must say how many"),
         (("localhost:1234", 2, 2), r"--process-id must be in 0 \.\. 1, not 2"),
         (("localhost:1234", 2, None), r"--process-id must be in 0 \.\. 1, not None"),
-        (("auto", None, None), "cannot join the other processes at auto"),
+        (("auto", None, None), r"cannot join .* at auto: .*; outside .* TPU pods give --coordinator HOST:PORT"),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(arguments, told):

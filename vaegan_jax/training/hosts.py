@@ -19,11 +19,12 @@ import jax
 import numpy as np
 
 from vaegan_jax.errors import UserError, check
+from vaegan_jax.training.meeting import meet
 from vaegan_jax.training.stopping import Collapsed, Diverged, Interrupted
 
 CONNECT_SECONDS = 30
 """How long a process waits for the connections that tell of the death of another."""
-JOIN_SECONDS = 120
+JOIN_SECONDS = 120.0
 """How long processes wait for each other at the start."""
 HEARTBEAT_SECONDS = 100
 """After this long without a sign of life a machine counts as lost; a process that dies is noticed at once."""
@@ -55,30 +56,31 @@ def first() -> bool:
 
 @contextlib.contextmanager
 def joined(
-    coordinator: str | None = None, count: int | None = None, index: int | None = None, seconds: int = JOIN_SECONDS
+    coordinator: str | None = None, count: int | None = None, index: int | None = None, seconds: float = JOIN_SECONDS
 ) -> Iterator[None]:
     """Joins `count` processes, of which this is number `index`, for as long as the context lasts.
 
     `coordinator` is HOST:PORT of the first process, "auto" to ask the cluster's environment (Slurm, Open MPI,
     Kubernetes, TPU pods), or None for a process alone. To be entered before JAX has devices. Raises UserError for
-    arguments that make no sense; where not all have come after `seconds`, says so and ends the process (exit code 2),
-    because JAX's own client would abort it.
+    arguments that make no sense, for processes that do not fit together, and where not all have come after `seconds`
+    (by `meet`; in a cluster it says so and ends the process with exit code 2, because JAX's own client would abort it).
     """
     if coordinator is None:
         alone = count in (None, 1) and index in (None, 0)
         check(alone, "--process-count and --process-id need --coordinator HOST:PORT, the address of the first process")
         yield
         return
-    given = {} if coordinator == "auto" else _checked(coordinator, count, index)
-    late = threading.Timer(seconds, _give_up, (coordinator, seconds, given))
+    given = {} if coordinator == "auto" else _met(coordinator, count, index, seconds)
+    late = threading.Timer(seconds, _give_up, (coordinator, seconds))
     late.daemon = True
     late.start()
     try:
-        times = {"initialization_timeout": seconds + 60, "heartbeat_timeout_seconds": HEARTBEAT_SECONDS}
+        times = {"initialization_timeout": int(seconds) + 60, "heartbeat_timeout_seconds": HEARTBEAT_SECONDS}
         jax.distributed.initialize(**given, **times)
     except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"cannot join the other processes at {coordinator}: {reason}") from error
+        reason = " ".join(str(error).split())[:200].rstrip(".")
+        known = "; outside Slurm, Open MPI, Kubernetes and TPU pods give --coordinator HOST:PORT" if not given else ""
+        raise UserError(f"cannot join the other processes at {coordinator}: {reason}{known}") from error
     finally:
         late.cancel()
     with _watched(socket.gethostname() if coordinator == "auto" else coordinator.rpartition(":")[0]):
@@ -205,35 +207,19 @@ def _service() -> Any:
     return distributed.global_state
 
 
-def _checked(coordinator: str, count: int | None, index: int | None) -> dict[str, Any]:
+def _met(coordinator: str, count: int | None, index: int | None, seconds: float) -> dict[str, Any]:
+    """What JAX is to be given, when the arguments have been checked and all processes have come."""
     host, _, port = coordinator.rpartition(":")
     valid = bool(host) and port.isdigit() and 0 < int(port) < 2**16
     check(valid, f"--coordinator must be HOST:PORT or auto, not {coordinator!r}")
     check(count is not None and count > 0, f"--process-count must say how many processes there are, not {count}")
     check(index is not None and 0 <= index < count, f"--process-id must be in 0 .. {count - 1}, not {index}")
-    if index == 0:
-        _check_free(int(port))
+    meet(coordinator, count, index, seconds)
     return {"coordinator_address": coordinator, "num_processes": count, "process_id": index}
 
 
-def _check_free(port: int) -> None:
-    """UserError where the first process could not listen: JAX would crash."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was left a moment ago is free
-        try:
-            trial.bind(("", port))
-        except OSError as error:
-            told = f"cannot listen at port {port} ({error.strerror}): a program has it, perhaps another process of id 0"
-            raise UserError(f"{told}; choose another port, and a --process-id of its own for each process") from error
-
-
-def _give_up(coordinator: str, seconds: int, given: dict[str, Any]) -> NoReturn:
-    who = f"process {given['process_id']} of {given['num_processes']}" if given else "this process"
-    _end(
-        f"vaegan: error: {who} waited {seconds} s at {coordinator} for the others: start them all within that time, "
-        "with the same --coordinator and --process-count, where this address can be reached",
-        2,
-    )
+def _give_up(coordinator: str, seconds: float) -> NoReturn:
+    _end(f"vaegan: error: waited {seconds:g} s at {coordinator} for the others: start them all within that time", 2)
 
 
 def _end(message: str, code: int) -> NoReturn:
