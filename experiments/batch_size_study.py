@@ -8,8 +8,14 @@ images, and gain 46 % in Inception score. Here the images are equal, and the rou
 Adam's rates are the same for all ("fixed", as in the paper's table 1), or grow with the root of the batch ("root": the
 noise in the steps stays equal, Malladi et al. 2022) from 2e-4 at 64.
 
-Claim, of `small`, still to be tested: at few images the number of steps counts for more than the noise in them. With
-fixed rates the Frechet distance grows with the batch; with the root of it less so, but it does.
+Claims, of `small`: at few images the number of steps counts for more than the noise in them. With either rule and in
+each seed the Frechet distance grows with the batch; from 512 on the root of the batch gains, but not all.
+
+Measured: from 32 to 2,048 images a batch FD grows from 10.6 +- 1.9 to 61.3 +- 20.2 with fixed rates and from 11.2
++- 4.0 to 49.5 +- 14.3 with the root (mean and 95 % interval of 3 seeds); in the pairs of one seed the root gains 8 to
+15 at 512 and 2,048. Samples of batches of 32 are clothes; those of 2,048, after 20 rounds, are noise, whose precision
+of 0.8 only says that the classifier's features do not know noise. Where images are plenty, as in the paper, this says
+nothing: that is what `full` is for.
 
 Small: 40,960 images, 3 seeds, Frechet distance, precision and recall to 2,000 training images in features of the
 clothes' classifier; hours on two CPU cores. Full: 6,400,000 images, 3 seeds, Inception's features, 10,000
@@ -20,6 +26,7 @@ samples. Writes runs/batch_size_study_*, results/batch_size_study_PART.json and 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from biggan_cifar import seen, trained
 from common import draw, options, report, tell
 from matplotlib.figure import Figure
@@ -101,6 +108,29 @@ def summary(rows: dict[str, dict[str, list[dict[str, Any]]]]) -> dict[str, dict[
     }
 
 
+def first_score(told: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """The distance, which an evaluation tells first."""
+    return next(name for sizes in told.values() for row in sizes.values() for name in row)
+
+
+def claims(results: dict[str, Any]) -> dict[str, bool]:
+    """Whether each claim holds, in every seed."""
+    distance = first_score(results["summary"])
+    by_rule = {
+        rule: np.array([[one.get(distance, np.inf) for one in seeds] for seeds in sizes.values()])
+        for rule, sizes in results["rows"].items()
+    }
+    held = {
+        f"with {rule} rates {distance} grows with the batch": bool((np.diff(found, axis=0) > 0).all())
+        for rule, found in by_rule.items()
+    }
+    if set(by_rule) == set(RATES):
+        large = [int(size) >= 512 for size in results["rows"]["root"]]
+        gains = by_rule["fixed"][large] > by_rule["root"][large]
+        held["from 512 on the root of the batch gains"] = bool(gains.all())
+    return held
+
+
 def picture(told: dict[str, dict[str, dict[str, Any]]], name: str) -> Figure:
     """A score over the batch size, a line for each rule, with intervals."""
     figure = Figure(figsize=(6, 4), layout="constrained")
@@ -129,16 +159,11 @@ def main() -> None:
         how |= {name: given} if (given := getattr(arguments, name)) else {}
     rows = measured(how, arguments.rates, arguments.runs)
     told = summary(rows)
-    report(
-        f"batch_size_study_{arguments.part}", {"summary": told, "rows": rows, "protocol": how}, [*range(how["seeds"])]
-    )
-    first = next(iter(next(iter(next(iter(told.values())).values()))))
-    draw(f"batch_size_study_{arguments.part}", picture(told, first))
-    means = {rule: [row[first]["mean"] for row in sizes.values()] for rule, sizes in told.items()}
-    claims = {f"with {rule} rates {first} grows with the batch": mean == sorted(mean) for rule, mean in means.items()}
-    if set(means) == set(RATES):
-        claims["the largest batch gains by the root"] = means["root"][-1] < means["fixed"][-1]
-    tell(claims)
+    found = {"summary": told, "rows": rows, "protocol": how}
+    found["claims"] = claims(found)
+    report(f"batch_size_study_{arguments.part}", found, [*range(how["seeds"])])
+    draw(f"batch_size_study_{arguments.part}", picture(told, first_score(told)))
+    tell(found["claims"])
 
 
 if __name__ == "__main__":

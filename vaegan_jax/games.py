@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import PartitionSpec
 
 PyTree = Any
 Params = dict[str, PyTree]
@@ -65,6 +66,17 @@ def device_mean(tree: PyTree) -> PyTree:
     if not _mapped():
         return tree
     return jax.tree.map(lambda x: jax.lax.pmean(x, AXIS) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
+
+
+def whole(tree: PyTree) -> PyTree:
+    """A tree that every device is to have whole, where a mesh is around (`parallel.split_between`), split as it may be.
+
+    The field takes and gives its trees through here, so that nothing inside of it is split but the examples: left to
+    itself, the compiler splits networks where an optimizer's state is, and sends ten times as much.
+    """
+    if jax.sharding.get_abstract_mesh().empty:
+        return tree
+    return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, PartitionSpec()), tree)
 
 
 def example_keys(key: jax.Array, batch: Batch) -> jax.Array:
@@ -200,14 +212,14 @@ def describe(game: Game, schedule: Schedule, state: State) -> str:
 def _field(game: Game, movers: tuple[str, ...], state: State, batch: Batch, key: jax.Array) -> Field:
     """Each mover's gradient by its own networks, every loss on the same batch and key; the mean over micro-batches."""
 
+    params = whole(state.params)
+
     def once(point: Params, batch: Batch) -> tuple[Params, Auxiliary]:
         vector, stats, metrics = {}, {}, {}
         for name in movers:
 
             def loss(block, name=name):
-                return game[name].loss(
-                    state.params | point | block, state.stats, batch, jax.random.clone(key), state.step
-                )
+                return game[name].loss(params | point | block, state.stats, batch, jax.random.clone(key), state.step)
 
             block = {network: point[network] for network in game[name].owns}
             (value, (new, extra)), slope = jax.value_and_grad(loss, has_aux=True)(block)
@@ -217,6 +229,9 @@ def _field(game: Game, movers: tuple[str, ...], state: State, batch: Batch, key:
         return vector, (stats, metrics)
 
     def field(point: Params) -> tuple[Params, Auxiliary]:
+        return whole(mean(whole(point)))
+
+    def mean(point: Params) -> tuple[Params, Auxiliary]:
         count = len(jax.tree.leaves(batch)[0]) if batch else 1
         first = once(point, jax.tree.map(lambda leaf: leaf[0], batch))
         if (count > 1 or _mapped()) and any(POOL in tree for tree in first[1][0].values()):

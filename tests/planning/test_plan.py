@@ -12,7 +12,7 @@ from vaegan_jax.models import CONFIGS
 from vaegan_jax.planning import changes, roofline
 from vaegan_jax.planning.changes import Planner, alternatives, fitting
 from vaegan_jax.planning.chips import CHIPS, GIB, chip, known
-from vaegan_jax.planning.plan import check_fits, plan
+from vaegan_jax.planning.plan import check_fits, plan, split_sizes
 from vaegan_jax.planning.telling import facts, lines, table
 from vaegan_jax.planning.tracing import trace
 from vaegan_jax.training.config import RunConfig, TrainingConfig
@@ -76,11 +76,18 @@ def test_a_batch_is_what_two_dispatches_send_to_a_device(planner):
     assert planner(config(4)).memory.batch == 2 * 2 * 2 * 64 * (8 * 8 * 3 + 4 + 4)
 
 
-def test_gathering_for_split_states_takes_as_long_as_reducing_and_once_more_for_parameters(planner):
-    none, optimizer, everything = (planner(config(4, shard=kind)).sent for kind in ("none", "optimizer", "all"))
-    assert optimizer.gradients == optimizer.gathered == none.gradients / 2 and none.gathered == 0
-    whole = planner(config(4, shard="all")).memory.whole
-    assert everything.gathered - optimizer.gathered == pytest.approx(3 / 4 * whole)
+def test_what_is_split_is_reduced_and_scattered_by_each_move_and_gathered(planner):
+    """A ring of 4: of split leaves a move scatters 3/4 of its gradient, and gathers 3/4 of what it has updated; with
+    "all" the last move's generator is not gathered, but all networks are at the beginning."""
+    made = {kind: planner(config(4, shard=kind)) for kind in ("none", "optimizer", "all")}
+    none, optimizer, everything = (made[kind].sent for kind in made)
+    split = split_sizes(trace(config(4), COLOR, "tpu", 4).state, 4)
+    moved = split["discriminator"] + split["generator"]
+    assert made["all"].memory.whole == moved and none.gathered == 0
+    assert none.gradients - optimizer.gradients == pytest.approx(3 / 4 * moved)
+    assert optimizer.gathered == pytest.approx(3 / 4 * moved)
+    assert everything.gathered == pytest.approx(3 / 4 * (moved + split["discriminator"]))
+    assert everything.gradients == optimizer.gradients
 
 
 def test_a_roofline_is_as_fast_as_the_chip(planner):

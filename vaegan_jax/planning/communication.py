@@ -4,12 +4,14 @@ In a ring of n devices an all-reduce of s bytes sends 2 (n - 1) / n s from each 
 all-gather, whose whole is s, half of that (Patarasuk & Yuan 2009, section 4). What is reduced is read off the round as
 `pmapped` has it, where the engine asks for every mean: gradients, statistics of batches and their gradients, metrics.
 `sharded` leaves that to XLA, which needs the same sums; it may take some in parts, the gradients of a kernel that is
-applied twice, or those of each micro-batch.
+applied twice, or those of each micro-batch, and sums those of a 4 x 4 kernel that resampling makes of a 3 x 3.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from vaegan_jax.planning.program import Program
+from vaegan_jax.training.config import Shard
 
 ALL_REDUCES = ("psum", "psum_invariant", "pmax", "pmin")
 GATHERS = ("all_gather", "all_gather_invariant", "all_to_all", "ppermute")
@@ -55,17 +57,21 @@ def collectives(program: Program) -> tuple[int, int]:
     return summed, gathered
 
 
-def sent(program: Program, gradients: int, split: int, devices: int, shard: str) -> Sent:
-    """What a round sends: `gradients` are bytes of all moves' gradients, `split` of the parameters that are split.
+def sent(program: Program, gradients: int, moved: Sequence[int], split: int, devices: int, shard: Shard) -> Sent:
+    """What a round sends: `gradients` are bytes of all moves' gradients, `moved` those of each move that are of split
+    leaves, `split` bytes of all parameters that are split.
 
-    With shard "optimizer" gradients are reduced and scattered, and the updated parameters gathered: together as much.
-    With "all" the parameters are gathered once more, at the beginning of the round.
+    Gradients of split leaves are reduced and scattered (XLA:CPU, which cannot, sums them everywhere and takes parts).
+    With shard "optimizer" what a move has updated is gathered after it; with "all" everything is at the beginning of
+    the round, and after each move but the last.
     """
     if devices == 1:
         return Sent(0.0, 0.0, 0.0)
     summed, gathered = collectives(program)
     rest = all_reduce(max(summed - gradients, 0), devices)
-    apart = all_gather(gathered, devices) + all_gather(split, devices) * (shard == "all")
+    apart = all_gather(gathered, devices)
     if shard == "none":
         return Sent(all_reduce(gradients, devices), rest, apart)
-    return Sent(all_gather(gradients, devices), rest, apart + all_gather(gradients, devices))
+    again = sum(moved) if shard == "optimizer" else split + sum(moved[:-1])
+    reduced = all_reduce(gradients - sum(moved), devices) + all_gather(sum(moved), devices)
+    return Sent(reduced, rest, apart + all_gather(again, devices))

@@ -95,9 +95,11 @@ def plan(config: RunConfig, spec: DataSpec, on: Chip, utilization: float = 0.4, 
     held = state_memory(experiment, traced.state, devices)._replace(activations=memory.peak(program))
     counted = flops.count(program)
     names = {name: size(tree, bits=False) for name, tree in traced.state.params.items()}
-    moves = [network for movers in experiment.schedule for each in movers for network in experiment.game[each].owns]
-    gradients = sum(size(traced.state.params[network]) for network in moves)
-    messages = sent(program, gradients, held.whole, devices, config.shard)
+    split = split_sizes(traced.state, devices)
+    moves = [[network for each in movers for network in experiment.game[each].owns] for movers in experiment.schedule]
+    gradients = sum(size(traced.state.params[network]) for networks in moves for network in networks)
+    moved = [sum(split[network] for network in networks) for networks in moves]
+    messages = sent(program, gradients, moved, sum(split.values()), devices, config.shard)
     return Plan(
         config,
         on,
@@ -129,6 +131,19 @@ def state_memory(experiment: Experiment, state: State, devices: int) -> Memory:
         sum(size(leaf) for leaf, part in pairs if leaf.shape != part.shape),
         0,
     )
+
+
+def split_sizes(state: State, devices: int) -> dict[str, int]:
+    """Bytes of each network's leaves that are split over so many devices, where leaves of their kind are."""
+    where = layout(state, AbstractMesh((devices,), (AXIS,)), "all")
+    return {
+        name: sum(
+            size(leaf)
+            for leaf, place in zip(jax.tree.leaves(tree), jax.tree.leaves(where.params[name]), strict=True)
+            if not place.is_fully_replicated
+        )
+        for name, tree in state.params.items()
+    }
 
 
 def size(tree: Any, bits: bool = True) -> int:

@@ -92,18 +92,15 @@ def layout(state: State, mesh: Mesh | AbstractMesh, shard: Shard) -> State:
 
 
 def split_between(step: Callable[..., tuple[Any, Any]], devices: Sequence[jax.Device], shard: Shard):
-    """A step of one round for `sharded` with the same `shard`: parameters are whole within a round, and split between.
-
-    Without it the compiler may split the networks' products in place of gathering what they need.
-    """
+    """A step of one round for `sharded` with the same `shard`: what is split between rounds is whole within a field."""
     if shard == "none":
         return step
     mesh = mesh_of(devices)
 
     def one(state, *rest):
-        within, between = (layout(state, mesh, kind) for kind in ("optimizer", shard))
-        state, metrics = step(jax.lax.with_sharding_constraint(state, within), *rest)
-        return jax.lax.with_sharding_constraint(state, between), metrics
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # which `games.whole` asks for
+            state, metrics = step(state, *rest)
+        return jax.lax.with_sharding_constraint(state, layout(state, mesh, shard)), metrics
 
     return one
 
