@@ -82,7 +82,8 @@ CLAIMING = [path for path in RESULTS if '"claims"' in path.read_text()]
 @pytest.mark.parametrize("path", CLAIMING, ids=lambda path: path.stem)
 def test_claims_are_borne_out_by_the_results(path):
     results = json.loads(path.read_text())
-    told = script(path.stem).claims(results)
+    written_by = max((one.stem for one in SCRIPTS if path.stem.startswith(one.stem)), key=len)  # or one of its parts
+    told = script(written_by).claims(results)
     assert told and all(told.values())
     assert told.keys() == results["claims"].keys()
 
