@@ -51,6 +51,7 @@ def resume(
     devices: Number = None,
     parallel: Literal["sharded", "pmapped"] | None = None,
     shard: Shard | None = None,
+    shard_over: Number = None,
     coordinator: Coordinator = None,
     process_count: Number = None,
     process_id: Number = None,
@@ -64,6 +65,7 @@ def resume(
         devices: As for train; the number, and how a run is parallel and split, need not be what it was started with.
         parallel: As for train.
         shard: As for train.
+        shard_over: As for train.
         coordinator: As for train; the number of processes need not be the same.
         process_count: As for train.
         process_id: As for train.
@@ -72,7 +74,7 @@ def resume(
 
     check(steps is None or steps > 0, f"steps must be at least 1, not {steps}")
     with hosts.joined(coordinator, process_count, process_id):
-        loop.resume(run, steps, data, devices=devices, parallel=parallel, shard=shard)
+        loop.resume(run, steps, data, devices=devices, parallel=parallel, shard=shard, shard_over=shard_over)
 
 
 def inspect(

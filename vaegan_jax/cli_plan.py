@@ -36,6 +36,7 @@ def of_model(
     channels: int = 3,
     micro_batches: int = 1,
     shard: Shard = "none",
+    shard_over: int = 0,
     rounds_per_dispatch: int = 8,
     ema: bool = True,
     steps: Number = None,
@@ -61,6 +62,7 @@ def of_model(
         channels: 3 for color, 1 for gray.
         micro_batches: As --training.micro-batches of vaegan train.
         shard: As --shard of vaegan train.
+        shard_over: As --shard-over of vaegan train.
         rounds_per_dispatch: As --training.rounds-per-dispatch of vaegan train: so many rounds' images are sent at once.
         ema: Whether the generator is averaged.
         steps: Rounds of the whole training; by default those of BigGAN's paper, as images.
@@ -82,7 +84,12 @@ def of_model(
         micro_batches=micro_batches, rounds_per_dispatch=rounds_per_dispatch, ema_halflife_kimg=10.0 if ema else 0.0
     )
     config = RunConfig(
-        _cut_evenly(model, resolution), batch_size=batch_size, devices=devices, shard=shard, training=training
+        _cut_evenly(model, resolution),
+        batch_size=batch_size,
+        devices=devices,
+        shard=shard,
+        shard_over=shard_over,
+        training=training,
     )
     planner = changes.Planner(spec, on, utilization)
     made = planner(config)

@@ -259,6 +259,10 @@ UNPARSED = {
         [*TRAIN, "--model.optimizer.learning-rate", "small"],
         "--model.optimizer.learning-rate: 'small' is not a number",
     ),
+    "a split over groups that there are not": (
+        [*TRAIN, "--devices", 2, "--shard", "all", "--shard-over", 3],
+        "shard-over must be 0 (all) or a divisor of 2 devices, not 3",
+    ),
     "a lift that does not exist": (
         [*TRAIN, "--parallel", "pmaped"],
         "unknown --parallel 'pmaped'. Did you mean 'pmapped'? There are: pmapped, sharded",

@@ -232,6 +232,10 @@ def test_what_is_split_over_two_processes_is_gathered_by_both_and_written_by_one
     steps = saved(run)[-1] + 10
     both = outcomes(start_two("resume", run, "--steps", steps, "--shard", "optimizer"))
     assert [told[:2] for told in both] == [(0, []), (0, [])]
+    steps += 3
+    grouped = ["--devices", 4, "--shard", "all", "--shard-over", 2]  # each process has a copy
+    both = outcomes(start_two("resume", run, "--steps", steps, *grouped))
+    assert [told[:2] for told in both] == [(0, []), (0, [])] and any("split: all over 2" in line for line in both[0][2])
     resumed = start("resume", run, "--steps", steps + 3, "--shard", "none", "--devices", 1)
     assert outcomes([resumed])[0][:2] == (0, [])
     one = start(*words, "--steps", steps + 3, "--run", tmp_path / "one")

@@ -95,6 +95,31 @@ def test_a_split_state_follows_the_trajectory_of_one_device_and_gives_its_buffer
         assert leaf.sharding.is_equivalent_to(where, leaf.ndim)
 
 
+@pytest.mark.parametrize("over", [1, 2])
+def test_so_does_one_that_is_split_over_some_devices_and_copied_to_the_others(
+    over, float64, monkeypatch, this_compiled_quickly
+):
+    monkeypatch.setattr(parallel, "SPLIT_FROM", 16)
+    experiment = experiment_of(MLP, shard="all", shard_over=over)
+    alone = experiment._replace(config=dataclasses.replace(experiment.config, shard="none", shard_over=0))
+    found, _, last = played(experiment, 20, 4)
+    assert_near(found, played(alone, 20, 1)[0])
+    parts = [{str(shard.index) for shard in leaf.addressable_shards} for leaf in jax.tree.leaves(last.opt)]
+    assert max(map(len, parts)) == over
+
+
+def test_devices_that_do_not_come_in_such_groups_are_refused():
+    for fields, told in (
+        ({"devices": 4, "shard": "all", "shard_over": 3}, r"must be 0 \(all\) or a divisor of 4 devices, not 3"),
+        ({"shard": "all", "shard_over": -1}, r"must be 0 \(all\) or a divisor of the devices, not -1"),
+        ({"devices": 4, "shard_over": 2}, "shard-over 2 is of a split state, and shard none splits nothing"),
+    ):
+        with pytest.raises(UserError, match=told):
+            RunConfig(**fields)
+    with pytest.raises(UserError, match="shard-over 3 does not divide the number of devices, 4"):
+        parallel.choose_devices(RunConfig(shard="all", shard_over=3))
+
+
 @functools.cache
 def biggan_alone():
     """Where a BigGAN begins, on the host, as the loop has it, and where it is after 20 rounds on one device."""

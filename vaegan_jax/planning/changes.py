@@ -2,15 +2,15 @@
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 from vaegan_jax.data.sources import DataSpec
 from vaegan_jax.errors import UserError
 from vaegan_jax.planning.chips import Chip
-from vaegan_jax.planning.plan import Plan, plan
+from vaegan_jax.planning.plan import Plan, plan, state_memory
 from vaegan_jax.planning.tracing import PRIME, Traced, trace
-from vaegan_jax.training.config import RunConfig
+from vaegan_jax.training.config import RunConfig, Shard
 
 MOST_PARTS = 16
 """Micro-batches up to which something that fits is looked for."""
@@ -35,12 +35,26 @@ class Planner:
 
     def __call__(self, config: RunConfig) -> Plan:
         """Raises UserError as `plan.plan`."""
+        return plan(config, self._spec, self.on, self._utilization, self._traced(config))
+
+    def split(self, config: RunConfig, shard: Shard) -> RunConfig:
+        """A configuration with a split state, over as many devices as leave least of it on each: all, if they do.
+
+        More devices have fewer leaves that they divide. Raises UserError as `plan.plan`.
+        """
+        devices, state = max(config.devices, 1), self._traced(config).state
+        rows = [0, *(2**power for power in range(devices.bit_length() - 2, 0, -1) if devices % 2**power == 0)]
+        ways = [replace(config, shard=shard, shard_over=over) for over in rows if shard != "none" or not over]
+        experiment = self._traced(config).experiment
+        return min(ways, key=lambda way: state_memory(experiment._replace(config=way), state, devices).state)
+
+    def _traced(self, config: RunConfig) -> Traced:
         devices = max(config.devices, 1)
         key = (config.model, config.training, config.solver, devices > 1)
         if key not in self._traces or not self._serves(self._traces[key], config):
             platform = "tpu" if self.on.name.startswith("tpu") else "gpu"
             self._traces[key] = trace(config, self._spec, platform, devices)
-        return plan(config, self._spec, self.on, self._utilization, self._traces[key])
+        return self._traces[key]
 
     def _serves(self, traced: Traced, config: RunConfig) -> bool:
         """Whether a trace is good for another batch, and for as many devices."""
@@ -61,8 +75,8 @@ def alternatives(planner: Planner, config: RunConfig) -> list[Change]:
     if parts := _more_parts(config, 2 * config.training.micro_batches):
         made.append(parts)
     if config.devices > 1 and config.parallel == "sharded":
-        kinds = [kind for kind in ("none", "optimizer", "all") if kind != config.shard]
-        made += [(f"shard {kind}", replace(config, shard=kind)) for kind in kinds]
+        ways = [planner.split(config, kind) for kind in ("none", "optimizer", "all")]
+        made += [(_told(way), way) for way in ways if way != config]
     return list(_possible(planner, made))
 
 
@@ -71,14 +85,14 @@ def fitting(planner: Planner, config: RunConfig) -> list[Change]:
 
     More devices have the same global batch. Nothing is found where the state alone, split, is more than there is.
     """
-    smallest = replace(config, shard="optimizer" if config.parallel == "sharded" else "none")
+    smallest = planner.split(config, "optimizer") if config.parallel == "sharded" else config
     if planner(smallest).memory.state > planner.on.memory:  # which no change of activations mends
         return []
     found: dict[str, Change] = {}
-    for change in _possible(planner, _single(config), lambda told: told.split()[0] not in found):
+    for change in _possible(planner, _single(planner, config), lambda told: told.split()[0] not in found):
         if change.plan.fits:
             found[change.told.split()[0]] = change
-    ways = [] if found else [_together(config)]
+    ways = [] if found else [_together(planner, config)]
     chosen = [next(filter(lambda change: change.plan.fits, _possible(planner, way)), None) for way in ways]
     more = next(filter(lambda change: change.plan.fits, _possible(planner, _more_devices(config))), None)
     return [*found.values(), *(change for change in (*chosen, more) if change)]
@@ -94,27 +108,29 @@ def _possible(
                 yield Change(told, planner(changed))
 
 
-def _single(config: RunConfig) -> Iterator[tuple[str, RunConfig]]:
+def _single(planner: Planner, config: RunConfig) -> Iterator[tuple[str, RunConfig]]:
     model = config.model
     if not getattr(model, "rematerialize", True):
         yield "rematerialize", _rematerialized(config, True)
     if getattr(model, "precision", "") == "float32":
         yield "precision bfloat16", replace(config, model=replace(model, precision="bfloat16"))
-    if config.devices > 1 and config.shard == "none" and config.parallel == "sharded":
-        yield "shard optimizer", replace(config, shard="optimizer")
+    if config.devices > 1 and config.parallel == "sharded":
+        way = planner.split(config, "optimizer" if config.shard == "none" else config.shard)
+        if way != config:
+            yield _told(way), way
     parts = 2 * config.training.micro_batches
     while parts <= MOST_PARTS and (change := _more_parts(config, parts)):
         yield change
         parts *= 2
 
 
-def _together(config: RunConfig) -> Iterator[tuple[str, RunConfig]]:
+def _together(planner: Planner, config: RunConfig) -> Iterator[tuple[str, RunConfig]]:
     """All that costs time only, together, in as few micro-batches as will do."""
     saving, told = config, []
-    for name, changed in _single(config):
+    for name, changed in _single(planner, config):
         if name.startswith("micro"):
             continue
-        saving, told = _both(saving, changed), [*told, name]
+        saving, told = _both(config, saving, changed), [*told, name]
         if len(told) > 1:
             yield " + ".join(told), saving
     parts = 2 * config.training.micro_batches
@@ -123,17 +139,20 @@ def _together(config: RunConfig) -> Iterator[tuple[str, RunConfig]]:
         parts *= 2
 
 
-def _both(first: RunConfig, second: RunConfig) -> RunConfig:
-    """One change upon another; each is of one field of the run or of its model."""
-    if second.shard != first.shard and first.shard == "none":
-        return replace(first, shard=second.shard)
-    names = [name for name in ("rematerialize", "precision") if hasattr(first.model, name)]
-    changed = {
-        name: getattr(second.model, name)
-        for name in names
-        if getattr(second.model, name) not in (False, "float32", getattr(first.model, name))
-    }
-    return replace(first, model=replace(first.model, **changed))
+def _both(base: RunConfig, first: RunConfig, second: RunConfig) -> RunConfig:
+    """The first, with what the second changes of the base too."""
+    changed = _differing(base, second)
+    model = replace(first.model, **_differing(base.model, changed.pop("model", base.model)))
+    return replace(first, **changed, model=model)
+
+
+def _differing(base: Any, other: Any) -> dict[str, Any]:
+    pairs = ((each.name, getattr(other, each.name)) for each in fields(base))
+    return {name: value for name, value in pairs if value != getattr(base, name)}
+
+
+def _told(way: RunConfig) -> str:
+    return f"shard {way.shard}" + f" over {way.shard_over}" * bool(way.shard_over)
 
 
 def _more_devices(config: RunConfig) -> Iterator[tuple[str, RunConfig]]:

@@ -57,11 +57,14 @@ def collectives(program: Program) -> tuple[int, int]:
     return summed, gathered
 
 
-def sent(program: Program, gradients: int, moved: Sequence[int], split: int, devices: int, shard: Shard) -> Sent:
+def sent(
+    program: Program, gradients: int, moved: Sequence[int], split: int, devices: int, shard: Shard, over: int
+) -> Sent:
     """What a round sends: `gradients` are bytes of all moves' gradients, `moved` those of each move that are of split
-    leaves, `split` bytes of all parameters that are split.
+    leaves, `split` bytes of all parameters that are split, each over `over` of the devices.
 
-    Gradients of split leaves are reduced and scattered (XLA:CPU, which cannot, sums them everywhere and takes parts).
+    Gradients of split leaves are reduced and scattered (XLA:CPU, which cannot, sums them everywhere and takes parts),
+    and of `devices / over` copies the parts are reduced.
     With shard "optimizer" what a move has updated is gathered after it; with "all" everything is at the beginning of
     the round, and after each move but the last.
     """
@@ -73,5 +76,5 @@ def sent(program: Program, gradients: int, moved: Sequence[int], split: int, dev
     if shard == "none":
         return Sent(all_reduce(gradients, devices), rest, apart)
     again = sum(moved) if shard == "optimizer" else split + sum(moved[:-1])
-    reduced = all_reduce(gradients - sum(moved), devices) + all_gather(sum(moved), devices)
-    return Sent(reduced, rest, apart + all_gather(again, devices))
+    scattered = all_gather(sum(moved), over) + all_reduce(sum(moved) // over, devices // over)
+    return Sent(all_reduce(gradients - sum(moved), devices) + scattered, rest, apart + all_gather(again, over))

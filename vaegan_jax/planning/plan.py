@@ -95,11 +95,12 @@ def plan(config: RunConfig, spec: DataSpec, on: Chip, utilization: float = 0.4, 
     held = state_memory(experiment, traced.state, devices)._replace(activations=memory.peak(program))
     counted = flops.count(program)
     names = {name: size(tree, bits=False) for name, tree in traced.state.params.items()}
-    split = split_sizes(traced.state, devices)
+    over = config.shard_over or devices
+    split = split_sizes(traced.state, over)
     moves = [[network for each in movers for network in experiment.game[each].owns] for movers in experiment.schedule]
     gradients = sum(size(traced.state.params[network]) for networks in moves for network in networks)
     moved = [sum(split[network] for network in networks) for networks in moves]
-    messages = sent(program, gradients, moved, sum(split.values()), devices, config.shard)
+    messages = sent(program, gradients, moved, sum(split.values()), devices, config.shard, over)
     return Plan(
         config,
         on,
@@ -115,8 +116,8 @@ def plan(config: RunConfig, spec: DataSpec, on: Chip, utilization: float = 0.4, 
 
 def state_memory(experiment: Experiment, state: State, devices: int) -> Memory:
     """What the state and the batches of two dispatches take on each of so many devices, exactly; no activations."""
-    shard = experiment.config.shard
-    where = layout(state, AbstractMesh((devices,), (AXIS,)), shard)
+    over = experiment.config.shard_over or devices
+    where = layout(state, AbstractMesh((over,), (AXIS,)), experiment.config.shard)
     own = jax.tree.map(
         lambda leaf, place: jax.ShapeDtypeStruct(place.shard_shape(leaf.shape), leaf.dtype), state, where
     )
@@ -133,9 +134,9 @@ def state_memory(experiment: Experiment, state: State, devices: int) -> Memory:
     )
 
 
-def split_sizes(state: State, devices: int) -> dict[str, int]:
+def split_sizes(state: State, over: int) -> dict[str, int]:
     """Bytes of each network's leaves that are split over so many devices, where leaves of their kind are."""
-    where = layout(state, AbstractMesh((devices,), (AXIS,)), "all")
+    where = layout(state, AbstractMesh((over,), (AXIS,)), "all")
     return {
         name: sum(
             size(leaf)

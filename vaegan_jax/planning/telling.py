@@ -78,6 +78,7 @@ def facts(made: Plan, images: int | None) -> dict[str, Any]:
         "batch_size": made.config.batch_size,
         "micro_batches": made.config.training.micro_batches,
         "shard": made.config.shard,
+        "shard_over": made.config.shard_over,
         "model": dataclasses.asdict(made.config.model),
         "parameters": made.parameters,
         "flops": made.flops._asdict(),

@@ -49,7 +49,7 @@ def trace(config: RunConfig, spec: DataSpec, platform: str = "tpu", devices: int
     state = jax.eval_shape(lambda: first_state(whole))
     pooled = any(POOL in tree for tree in state.stats.values())
     examples = config.batch_size // devices // parts if pooled else PROBE
-    alone = replace(config, batch_size=examples * parts, devices=1, parallel="sharded", shard="none")
+    alone = replace(config, batch_size=examples * parts, devices=1, parallel="sharded", shard="none", shard_over=0)
     own = whole._replace(config=alone)
     key = jax.eval_shape(lambda: own.key(PLAY))
     axes = [(AXIS, devices)] if devices > 1 and not pooled else []
@@ -88,7 +88,7 @@ def flops_by_xla(config: RunConfig, spec: DataSpec) -> float:
     It has one operation for each element of integers, comparisons and choices as well, transcendental functions apart,
     and counts the body of a loop once, whatever its length.
     """
-    experiment = assemble(replace(config, devices=1, shard="none"), spec)
+    experiment = assemble(replace(config, devices=1, shard="none", shard_over=0), spec)
     state, key = jax.eval_shape(lambda: first_state(experiment)), jax.eval_shape(lambda: experiment.key(PLAY))
     lowered = jax.jit(step_of(experiment)).lower(state, batch_of(experiment), key, {})
     return float(lowered.cost_analysis()["flops"])

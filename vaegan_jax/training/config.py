@@ -101,6 +101,8 @@ class RunConfig:
     shard: Shard = "none"
     """What each device keeps a part of only, with sharded: nothing, the optimizers' states and the averages (ZeRO-1),
     or the parameters too (FSDP). The trajectory is the same."""
+    shard_over: int = 0
+    """Over how many devices it is split, where there are more: the next as many have it again; 0: over all."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     """Random changes of the training images."""
     solver: Solver = field(default_factory=Solver)
@@ -140,6 +142,10 @@ class RunConfig:
             self.shard == "none" or self.parallel == "sharded",
             f"shard {self.shard} is for parallel sharded: with pmapped every device has all of the state",
         )
+        told = f"shard-over must be 0 (all) or a divisor of {self.devices or 'the'} devices, not {self.shard_over}"
+        check(self.shard_over >= 0 and self.devices % (self.shard_over or 1) == 0, told)
+        told = f"shard-over {self.shard_over} is of a split state, and shard none splits nothing"
+        check(self.shard != "none" or not self.shard_over, told)
         parts = self.training.micro_batches
         check(
             self.batch_size % (parts * max(self.devices, 1)) == 0,

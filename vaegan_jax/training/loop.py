@@ -72,17 +72,21 @@ def resume(
     devices: int | None = None,
     parallel: str | None = None,
     shard: str | None = None,
+    shard_over: int | None = None,
 ) -> Path:
     """Goes on with a run, to `steps` rounds in total, exactly as if it had never stopped.
 
-    `data` says where the same data are now, if they have moved. `devices`, `parallel` and `shard` stand in for those of
-    the run from now on: the trajectory stays the same up to rounding. The rest, and what is raised, is as for `train`.
+    `data` says where the same data are now, if they have moved. `devices`, `parallel`, `shard` and `shard_over` stand
+    in for those of the run from now on: the trajectory stays the same up to rounding. The rest, and what is raised, is
+    as for `train`.
     """
     folder = Path(run)
     config, record = hosts.agreed(lambda: runs.read_config(folder))
     told = f"{folder} was imported, not trained: vaegan train MODEL --initial {folder} --data NAME trains it further"
     hosts.agreed(lambda: check("imported" not in record, told))
-    asked = {"devices": devices, "parallel": parallel, "shard": shard}
+    asked = {"devices": devices, "parallel": parallel, "shard": shard, "shard_over": shard_over}
+    if shard == "none":
+        asked["shard_over"] = shard_over or 0  # which was of the split
     asked = {name: value for name, value in asked.items() if value is not None}
     config = replace(config, steps=steps or config.steps, data=located(data or config.data), **asked)
     chosen, examples, experiment, sha256 = _put_together(config, source)
@@ -242,9 +246,9 @@ def _plan(experiment: Experiment, source: Source, devices: list) -> str:
     config, processes = experiment.config, hosts.process_count()
     where = "on the device" if on_device(experiment, source) else "read batch by batch"
     many = f"{len(devices)} {devices[0].platform} device{'s' * (len(devices) > 1)}, {config.parallel}"
-    many += f", split: {config.shard}" * (config.shard != "none" and len(devices) > 1) + f", {processes} processes" * (
-        processes > 1
-    )
+    over = f" over {config.shard_over}" * bool(config.shard_over)
+    many += f", split: {config.shard}{over}" * (config.shard != "none" and len(devices) > 1)
+    many += f", {processes} processes" * (processes > 1)
     many += f", {config.training.rounds_per_dispatch} rounds a dispatch"
     parts, named = config.training.micro_batches, _ghost(experiment)
     many += f", {parts} micro-batches" * (parts > 1) + f": {named}" * bool(named)

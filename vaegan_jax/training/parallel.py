@@ -24,6 +24,8 @@ MOST_CPU_DEVICES = 16
 """How many virtual devices `--devices` makes of one CPU."""
 EXAMPLES = 3
 """Which axis of a batch leaf counts the examples."""
+COPIES = "copies"
+"""Name of the axis of a mesh along which a split state is repeated; the examples are split over both axes."""
 SPLIT_FROM = 4096
 """Numbers from which on a leaf of the state is worth splitting: to gather a smaller one takes longer than it saves."""
 SPLIT = {"none": (), "optimizer": ("opt", "solver", "averages"), "all": ("params", "opt", "solver", "averages")}
@@ -69,7 +71,7 @@ def rounds(step: Callable[..., tuple[Any, Any]], limit: int) -> Callable[..., tu
 
 
 def layout(state: State, mesh: Mesh | AbstractMesh, shard: Shard) -> State:
-    """Where each leaf of a state, of arrays or shapes, lies on a mesh of one axis.
+    """Where each leaf of a state, of arrays or shapes, lies on a mesh: split along its axis `AXIS`, or whole.
 
     With "optimizer" what only updates need, optimizers' states, averages and solvers' memories, is split over the
     devices (Rajbhandari et al. 2020, arXiv 1910.02054: ZeRO-1), with "all" the parameters too (FSDP); statistics never
@@ -78,7 +80,7 @@ def layout(state: State, mesh: Mesh | AbstractMesh, shard: Shard) -> State:
     """
 
     def where(leaf) -> NamedSharding:
-        sides = [(side, axis) for axis, side in enumerate(leaf.shape) if side % mesh.size == 0]
+        sides = [(side, axis) for axis, side in enumerate(leaf.shape) if side % mesh.shape[AXIS] == 0]
         if leaf.size < SPLIT_FROM or not sides:
             return NamedSharding(mesh, PartitionSpec())
         return NamedSharding(mesh, PartitionSpec(*(None,) * max(sides)[1], AXIS))
@@ -91,11 +93,13 @@ def layout(state: State, mesh: Mesh | AbstractMesh, shard: Shard) -> State:
     return State(*map(part, State._fields, state))
 
 
-def split_between(step: Callable[..., tuple[Any, Any]], devices: Sequence[jax.Device], shard: Shard):
-    """A step of one round for `sharded` with the same `shard`: what is split between rounds is whole within a field."""
+def split_between(
+    step: Callable[..., tuple[Any, Any]], devices: Sequence[jax.Device], shard: Shard, over: int = 0
+) -> Callable[..., tuple[Any, Any]]:
+    """A step of one round for `sharded` with the same split: what is split between rounds is whole within a field."""
     if shard == "none":
         return step
-    mesh = mesh_of(devices)
+    mesh = mesh_of(devices, over)
 
     def one(state, *rest):
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # which `games.whole` asks for
@@ -105,19 +109,21 @@ def split_between(step: Callable[..., tuple[Any, Any]], devices: Sequence[jax.De
     return one
 
 
-def mesh_of(devices: Sequence[jax.Device]) -> Mesh:
-    """The devices in a row."""
-    return Mesh(np.array(devices), (AXIS,))
+def mesh_of(devices: Sequence[jax.Device], over: int = 0) -> Mesh:
+    """The devices in rows of `over`, in one row for 0. A split state is split over a row; the next has it again."""
+    return Mesh(np.array(devices).reshape(-1, over or len(devices)), (COPIES, AXIS))
 
 
-def sharded(step: Callable[..., tuple[Any, Any]], devices: Sequence[jax.Device], shard: Shard = "none") -> Lift:
+def sharded(
+    step: Callable[..., tuple[Any, Any]], devices: Sequence[jax.Device], shard: Shard = "none", over: int = 0
+) -> Lift:
     """`jax.jit` over a mesh: arrays are global, so that batch statistics are, too, for free.
 
-    With `shard` parts of a `State` are split over the devices, by the rule of `layout`.
+    With `shard` parts of a `State` are split, by the rule of `layout`, over each row of `mesh_of`.
     """
-    mesh, made, traced = mesh_of(devices), [], []
+    mesh, made, traced = mesh_of(devices, over), [], []
     same = NamedSharding(mesh, PartitionSpec())
-    split = NamedSharding(mesh, PartitionSpec(*(None,) * EXAMPLES, AXIS))
+    split = NamedSharding(mesh, PartitionSpec(*(None,) * EXAMPLES, mesh.axis_names))
 
     def lifted(state, batch, count, key, store):
         if process_count() > 1:
@@ -183,7 +189,8 @@ def lifted(config: RunConfig, step: Callable[..., tuple[Any, Any]], devices: Seq
     limit = config.training.rounds_per_dispatch
     if config.parallel == "pmapped":
         return pmapped(rounds(step, limit), devices)
-    return sharded(rounds(split_between(step, devices, config.shard), limit), devices, config.shard)
+    how = (devices, config.shard, config.shard_over)
+    return sharded(rounds(split_between(step, *how), limit), *how)
 
 
 def choose_devices(config: RunConfig) -> list[jax.Device]:
@@ -207,6 +214,8 @@ def choose_devices(config: RunConfig) -> list[jax.Device]:
     divisible = config.batch_size % (len(chosen) * parts) == 0
     told = f"batch-size {config.batch_size} is not divisible by {len(chosen)} devices x {parts} micro-batches"
     check(divisible, told)
+    told = f"shard-over {config.shard_over} does not divide the number of devices, {len(chosen)}"
+    check(len(chosen) % (config.shard_over or 1) == 0, told)
     return chosen
 
 

@@ -99,7 +99,7 @@ class Writer:
         self._collect, self._use = collect, use
         steps, experiment = self._config.steps, self._experiment
         check(done <= steps, f"{self.folder} is at round {done} already, beyond {steps}: ask for more")
-        kept = ("data", "devices", "parallel", "shard")  # what a resumed run may be told anew
+        kept = ("data", "devices", "parallel", "shard", "shard_over")  # what a resumed run may be told anew
         runs.set_config(self.folder, steps=steps, **{name: getattr(self._config, name) for name in kept})
         self._pictures = Pictures(self.folder, experiment, self._source, self._held_out, done)
         self._log = self._stack.enter_context(MetricsLog(self.folder, done))
