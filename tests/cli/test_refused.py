@@ -85,6 +85,14 @@ BAD = GANS | {
         [*TRAIN, "--training.micro-batches", 3],
         ["batch-size 8 is not divisible by 1 devices x 3 micro-batches"],
     ),
+    "a split over groups that there are not": (
+        [*TRAIN, "--devices", 2, "--shard", "all", "--shard-over", 3],
+        ["shard-over must be 0 (all) or a divisor of 2 devices, not 3"],
+    ),
+    "a plan of a split over groups that there are not": (
+        ["plan", "--shard", "all", "--shard-over", 3],
+        ["shard-over must be 0 (all) or a divisor of 128 devices, not 3"],
+    ),
     "a batch that both cannot share": (
         [*TRAIN, "--devices", 2, "--training.micro-batches", 3],
         ["batch-size 8 is not divisible by 2 devices x 3 micro-batches"],
@@ -258,10 +266,6 @@ UNPARSED = {
     "a rate in words": (
         [*TRAIN, "--model.optimizer.learning-rate", "small"],
         "--model.optimizer.learning-rate: 'small' is not a number",
-    ),
-    "a split over groups that there are not": (
-        [*TRAIN, "--devices", 2, "--shard", "all", "--shard-over", 3],
-        "shard-over must be 0 (all) or a divisor of 2 devices, not 3",
     ),
     "a lift that does not exist": (
         [*TRAIN, "--parallel", "pmaped"],
