@@ -57,16 +57,9 @@ from vaegan_jax.evaluation.config import Evaluation
 from vaegan_jax.evaluation.modes import mixture_modes
 from vaegan_jax.games import State
 from vaegan_jax.models import CONFIGS
+from vaegan_jax.training.beginning import first_state
 from vaegan_jax.training.config import RunConfig, TrainingConfig, build
-from vaegan_jax.training.experiment import (
-    PLAY,
-    Experiment,
-    assemble,
-    first_state,
-    generate,
-    step_of,
-    weights_for_sampling,
-)
+from vaegan_jax.training.experiment import PLAY, Experiment, assemble, generate, step_of, weights_for_sampling
 from vaegan_jax.training.loop import resume, train
 from vaegan_jax.training.run import provenance, write
 from vaegan_jax.training.stopping import Diverged, Interrupted

@@ -35,7 +35,8 @@ from vaegan_jax.dynamics.panels import COLORS
 from vaegan_jax.dynamics.settings import Solver
 from vaegan_jax.dynamics.solvers import solve
 from vaegan_jax.games import State
-from vaegan_jax.training.experiment import PLAY, Experiment, first_state
+from vaegan_jax.training.beginning import first_state
+from vaegan_jax.training.experiment import PLAY, Experiment
 from vaegan_jax.training.run import write
 
 STAGES = (250, 12_000)

@@ -31,8 +31,9 @@ from vaegan_jax.planning.chips import chip, known
 from vaegan_jax.planning.memory import peak
 from vaegan_jax.planning.plan import plan, state_memory
 from vaegan_jax.planning.tracing import batch_of, trace
+from vaegan_jax.training.beginning import first_state
 from vaegan_jax.training.config import RunConfig, TrainingConfig
-from vaegan_jax.training.experiment import PLAY, first_state, step_of
+from vaegan_jax.training.experiment import PLAY, step_of
 
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 """Quick to compile; which values are written, and where, is the same."""

@@ -34,8 +34,9 @@ from vaegan_jax.evaluation.modes import mixture_modes
 from vaegan_jax.games import Game, Params, init, play
 from vaegan_jax.models import gan
 from vaegan_jax.optimizers import Adam
+from vaegan_jax.training.beginning import first_state
 from vaegan_jax.training.config import RunConfig, TrainingConfig
-from vaegan_jax.training.experiment import assemble, first_state
+from vaegan_jax.training.experiment import assemble
 from vaegan_jax.training.loop import resume, train
 from vaegan_jax.training.reading import read
 from vaegan_jax.training.run import write

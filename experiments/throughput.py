@@ -47,8 +47,9 @@ from common import RESULTS, options, report
 from vaegan_jax.data import ArraySource, load
 from vaegan_jax.games import play
 from vaegan_jax.models import CONFIGS, gan, vae
+from vaegan_jax.training.beginning import first_state
 from vaegan_jax.training.config import RunConfig, TrainingConfig
-from vaegan_jax.training.experiment import PLAY, Experiment, assemble, first_state, step_of
+from vaegan_jax.training.experiment import PLAY, Experiment, assemble, step_of
 from vaegan_jax.training.feeding import feeder
 from vaegan_jax.training.parallel import LIFTS, choose_devices, rounds
 from vaegan_jax.training.run import provenance, write

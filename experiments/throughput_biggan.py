@@ -45,7 +45,8 @@ from vaegan_jax.errors import UserError
 from vaegan_jax.models import biggan
 from vaegan_jax.planning.flops import count
 from vaegan_jax.planning.tracing import trace
-from vaegan_jax.training.experiment import Experiment, first_state
+from vaegan_jax.training.beginning import first_state
+from vaegan_jax.training.experiment import Experiment
 
 SMALL = Case(biggan.Config(width=16, latent_size=80), 32, 3, 32, 1, 1.0, 2)
 LARGEST, MATRIX, TURNS = 4096, 8192, 7

@@ -19,7 +19,8 @@ from torch.nn.utils import parametrize
 
 from vaegan_jax.games import Params, Stats
 from vaegan_jax.models import adversarial_game, gan, name_of
-from vaegan_jax.training.experiment import Experiment, first_state
+from vaegan_jax.training.beginning import first_state
+from vaegan_jax.training.experiment import Experiment
 
 CHECKED = 16
 """Images on which a peer is compared."""

@@ -46,8 +46,9 @@ from vaegan_jax.dynamics.panels import COLORS
 from vaegan_jax.dynamics.settings import Solver
 from vaegan_jax.dynamics.solvers import solve
 from vaegan_jax.games import Game, Player, State
+from vaegan_jax.training.beginning import first_state
 from vaegan_jax.training.config import RunConfig, TrainingConfig
-from vaegan_jax.training.experiment import PLAY, Experiment, assemble, first_state, generate, weights_for_sampling
+from vaegan_jax.training.experiment import PLAY, Experiment, assemble, generate, weights_for_sampling
 from vaegan_jax.training.run import write
 
 RING = SETS["ring"]

@@ -8,8 +8,9 @@ from vaegan_jax.data.augmentation import Augmentation, augment, augmented_shape,
 from vaegan_jax.data.sources import ArraySource
 from vaegan_jax.errors import UserError
 from vaegan_jax.models import vae
+from vaegan_jax.training.beginning import first_state
 from vaegan_jax.training.config import RunConfig, TrainingConfig
-from vaegan_jax.training.experiment import assemble, first_state, step_of
+from vaegan_jax.training.experiment import assemble, step_of
 from vaegan_jax.training.feeding import feeder
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")

@@ -17,8 +17,9 @@ from vaegan_jax.dynamics.toy import point, zero_sum
 from vaegan_jax.errors import UserError
 from vaegan_jax.games import init, play
 from vaegan_jax.models import gan as gan_model
+from vaegan_jax.training.beginning import first_state
 from vaegan_jax.training.config import RunConfig
-from vaegan_jax.training.experiment import PLAY, assemble, first_state, step_of
+from vaegan_jax.training.experiment import PLAY, assemble, step_of
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 

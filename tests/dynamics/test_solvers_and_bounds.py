@@ -11,8 +11,9 @@ from vaegan_jax.errors import UserError
 from vaegan_jax.models import CONFIGS
 from vaegan_jax.models.techniques import Techniques
 from vaegan_jax.optimizers import Optimizer
+from vaegan_jax.training.beginning import first_state
 from vaegan_jax.training.config import RunConfig
-from vaegan_jax.training.experiment import assemble, first_state
+from vaegan_jax.training.experiment import assemble
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 SPEC = DataSpec("pixels", (2, 2, 1), batch_size=8)

@@ -9,8 +9,9 @@ from vaegan_jax.data.batches import batch, resident
 from vaegan_jax.dynamics.settings import CONSTANTS, Solver
 from vaegan_jax.dynamics.solvers import SOLVERS
 from vaegan_jax.models import gan
+from vaegan_jax.training.beginning import first_state
 from vaegan_jax.training.config import RunConfig
-from vaegan_jax.training.experiment import PLAY, assemble, first_state, step_of
+from vaegan_jax.training.experiment import PLAY, assemble, step_of
 from vaegan_jax.training.parallel import LIFTS, rounds
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")

@@ -10,15 +10,9 @@ from vaegan_jax.data.sources import DataSpec
 from vaegan_jax.editing.interpolation import Interpolation, images_of, points
 from vaegan_jax.errors import UserError
 from vaegan_jax.models import biggan, biggan_deep, gan, infogan, vae
+from vaegan_jax.training.beginning import first_state
 from vaegan_jax.training.config import RunConfig, TrainingConfig
-from vaegan_jax.training.experiment import (
-    SAMPLES,
-    assemble,
-    example_range,
-    first_state,
-    generate,
-    weights_for_sampling,
-)
+from vaegan_jax.training.experiment import SAMPLES, assemble, example_range, generate, weights_for_sampling
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 SPEC = DataSpec("made up", (8, 8, 1), classes=3, class_names=("cup", "pot", "pan"))

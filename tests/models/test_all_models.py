@@ -19,8 +19,9 @@ from vaegan_jax.errors import UserError
 from vaegan_jax.models import CONFIGS, MODELS, name_of
 from vaegan_jax.models.catalog import CATALOG
 from vaegan_jax.networks.network import init_networks
+from vaegan_jax.training.beginning import state_shapes
 from vaegan_jax.training.config import RunConfig, TrainingConfig, from_json, to_json
-from vaegan_jax.training.experiment import PLAY, assemble, classes_told, first_state, step_of
+from vaegan_jax.training.experiment import PLAY, assemble, classes_told, step_of
 
 SMALL = {"latent_size": 3, "hidden_sizes": (5,), "width": 2}
 WITHOUT = {"sagan": {"attention": 0, "condition_place": "input"}, "projection-gan": {"condition_place": "input"}}
@@ -112,7 +113,7 @@ def signature(tree):
 
 def check_round(config):
     experiment, others = play_of(config)
-    state = jax.eval_shape(lambda: first_state(experiment))
+    state = state_shapes(experiment)
     after, metrics = jax.eval_shape(step_of(experiment), state, *others)
     assert jax.tree.structure(after) == jax.tree.structure(state)
     assert signature(after) == signature(state)
@@ -133,7 +134,7 @@ def test_a_round_traces_and_leaves_the_state_s_structure_shapes_and_types(config
 def test_a_round_is_lowered_for_tpus_and_gpus_by_a_machine_without(config):
     """For their compilers, that is: nothing is partitioned, and no memory is counted."""
     experiment, others = play_of(config)
-    state = jax.eval_shape(lambda: first_state(experiment))
+    state = state_shapes(experiment)
     lowered = jax.export.export(jax.jit(step_of(experiment)), platforms=("tpu", "cuda"))(state, *others)
     assert lowered.platforms == ("tpu", "cuda")
     assert signature(jax.tree.unflatten(lowered.out_tree, lowered.out_avals)[0]) == signature(state)
@@ -172,7 +173,7 @@ KEYS = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 7))
 @every_table
 def test_samples_are_images_and_leave_the_structure_of_the_stats(config):
     experiment, _ = play_of(config)
-    state = jax.eval_shape(lambda: first_state(experiment))
+    state = state_shapes(experiment)
     for train in (True, False):
 
         def sample(params, stats, keys, train=train):
@@ -187,7 +188,7 @@ def test_samples_are_images_and_leave_the_structure_of_the_stats(config):
 def test_a_second_call_traces_nothing_and_a_third_neither(config):
     """And within a round no key is used twice."""
     experiment, others = play_of(config)
-    shapes = jax.eval_shape(lambda: first_state(experiment))
+    shapes = state_shapes(experiment)
     state, traces = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.1).astype(leaf.dtype), shapes), []
 
     @jax.jit

@@ -14,8 +14,9 @@ from vaegan_jax.data.sources import DataSpec
 from vaegan_jax.errors import UserError
 from vaegan_jax.models import gan
 from vaegan_jax.optimizers import Optimizer
+from vaegan_jax.training.beginning import first_state
 from vaegan_jax.training.config import RunConfig, TrainingConfig
-from vaegan_jax.training.experiment import PLAY, assemble, first_state, generate, step_of
+from vaegan_jax.training.experiment import PLAY, assemble, generate, step_of
 from vaegan_jax.training.feeding import feeder
 from vaegan_jax.training.parallel import rounds
 

@@ -8,7 +8,8 @@ from scaling import PIXELS, SOURCE, batch_of, biggan, equations, experiment_of, 
 
 from vaegan_jax.losses.penalties import squared_slopes
 from vaegan_jax.models import gan
-from vaegan_jax.training.experiment import PLAY, first_state, step_of
+from vaegan_jax.training.beginning import first_state, state_shapes
+from vaegan_jax.training.experiment import PLAY, step_of
 
 EXACT = {"exp", "log", "logistic", "rsqrt", "sqrt", "tanh", "cumsum"}
 MLP = gan.Config("mlp", 4, hidden_sizes=(32, 32), spectral="both", penalty="r1", precision="bfloat16")
@@ -17,7 +18,7 @@ MLP = gan.Config("mlp", 4, hidden_sizes=(32, 32), spectral="both", penalty="r1",
 def program(experiment):
     """The equations of a round, and its state before and after, in shapes."""
     indices, store = batch_of(experiment)
-    state = jax.eval_shape(lambda: first_state(experiment))
+    state = state_shapes(experiment)
     made, shapes = jax.make_jaxpr(step_of(experiment), return_shape=True)(state, indices, experiment.key(PLAY), store)
     return list(equations(made.jaxpr)), state, shapes[0]
 

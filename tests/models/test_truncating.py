@@ -13,15 +13,9 @@ from vaegan_jax.models import biggan, gan, infogan, truncating, vae
 from vaegan_jax.networks import binned
 from vaegan_jax.networks.network import Network
 from vaegan_jax.training.averaging import standing_statistics
+from vaegan_jax.training.beginning import first_state
 from vaegan_jax.training.config import RunConfig, TrainingConfig
-from vaegan_jax.training.experiment import (
-    STANDING,
-    assemble,
-    example_range,
-    first_state,
-    generate,
-    weights_for_sampling,
-)
+from vaegan_jax.training.experiment import STANDING, assemble, example_range, generate, weights_for_sampling
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 KEYS = jax.random.split(jax.random.key(0), 4000)

@@ -12,8 +12,9 @@ from vaegan_jax.data.sources import DataSpec
 from vaegan_jax.errors import UserError
 from vaegan_jax.models import vae
 from vaegan_jax.networks.network import init_networks
+from vaegan_jax.training.beginning import first_state
 from vaegan_jax.training.config import RunConfig, TrainingConfig
-from vaegan_jax.training.experiment import PLAY, assemble, first_state, step_of
+from vaegan_jax.training.experiment import PLAY, assemble, step_of
 from vaegan_jax.training.feeding import feeder
 from vaegan_jax.training.parallel import rounds
 

@@ -13,8 +13,9 @@ from vaegan_jax.data.batches import batch, resident
 from vaegan_jax.games import Player, State, init, play
 from vaegan_jax.models import gan, vae
 from vaegan_jax.training.averaging import averaged, standing_statistics, start
+from vaegan_jax.training.beginning import state_shapes
 from vaegan_jax.training.config import RunConfig, TrainingConfig
-from vaegan_jax.training.experiment import PLAY, assemble, first_state, step_of, weights_for_sampling
+from vaegan_jax.training.experiment import PLAY, assemble, step_of, weights_for_sampling
 
 SOURCE = ArraySource({"image": np.random.default_rng(0).integers(0, 256, (12, 8, 8, 1), dtype=np.uint8)})
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
@@ -119,7 +120,7 @@ def experiment_of(model, halflife_kimg=0.05, batch_size=4):
 
 def filled(experiment, seed=0):
     """A state whose floats NumPy draws."""
-    shapes = jax.eval_shape(lambda: first_state(experiment))
+    shapes = state_shapes(experiment)
     draw = np.random.default_rng(seed).normal
     return jax.tree.map(lambda leaf: jnp.asarray(0.5 + 0.3 * draw(size=leaf.shape)).astype(leaf.dtype), shapes)
 

@@ -8,8 +8,9 @@ import pytest
 
 from vaegan_jax.data import ArraySource
 from vaegan_jax.models import CONFIGS
+from vaegan_jax.training.beginning import first_state
 from vaegan_jax.training.config import RunConfig, TrainingConfig
-from vaegan_jax.training.experiment import PLAY, assemble, first_state, step_of
+from vaegan_jax.training.experiment import PLAY, assemble, step_of
 from vaegan_jax.training.feeding import feeder
 from vaegan_jax.training.parallel import LIFTS, rounds
 

@@ -14,9 +14,10 @@ from vaegan_jax.errors import UserError
 from vaegan_jax.models import gan
 from vaegan_jax.training import initial
 from vaegan_jax.training import run as runs
+from vaegan_jax.training.beginning import first_state
 from vaegan_jax.training.checkpoint import Checkpoints
 from vaegan_jax.training.config import RunConfig
-from vaegan_jax.training.experiment import assemble, first_state
+from vaegan_jax.training.experiment import assemble
 from vaegan_jax.training.reading import read
 
 pytestmark = pytest.mark.usefixtures("compiled_once")

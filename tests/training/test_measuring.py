@@ -12,8 +12,9 @@ from vaegan_jax.dynamics.settings import Solver
 from vaegan_jax.errors import UserError
 from vaegan_jax.models import gan, vae
 from vaegan_jax.training import measuring
+from vaegan_jax.training.beginning import state_shapes
 from vaegan_jax.training.config import RunConfig
-from vaegan_jax.training.experiment import assemble, first_state
+from vaegan_jax.training.experiment import assemble
 from vaegan_jax.training.measuring import Instruments
 
 SOURCE = ArraySource({"image": np.random.default_rng(0).integers(0, 256, (12, 2, 2, 1), dtype=np.uint8)})
@@ -34,7 +35,7 @@ def experiment_of(model, **fields):
 
 def state_of(experiment):
     """Weights far from symmetric points; floats are NumPy's, in the widest type."""
-    shapes, draw = jax.eval_shape(lambda: first_state(experiment)), np.random.default_rng(0).normal
+    shapes, draw = state_shapes(experiment), np.random.default_rng(0).normal
     wide = jax.numpy.result_type(float)
 
     def fill(leaf):
@@ -93,7 +94,7 @@ def test_the_cost_is_told_in_evaluations_that_are_counted_and_in_rounds_of_the_s
     for name, fake in (("arnoldi", arnoldi), ("rotation_share", share), ("operator", Fake)):
         monkeypatch.setattr(measuring, name, fake)
     experiment = experiment_of(TINY, solver=Solver("extragradient"))
-    state = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), jax.eval_shape(lambda: first_state(experiment)))
+    state = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), state_shapes(experiment))
     whole, measure = sum(map(np.size, jax.tree.leaves(state.params))), Instruments(experiment, SOURCE)
     assert measure(state)["dynamics/field_evaluations"] == measure.evaluations == calls["field"] == 170
     told = measure.told(state)

@@ -12,8 +12,9 @@ from vaegan_jax.data.batches import batch, fetch, resident
 from vaegan_jax.errors import UserError
 from vaegan_jax.games import consensus, play, symplectic
 from vaegan_jax.models import gan, vae
+from vaegan_jax.training.beginning import first_state
 from vaegan_jax.training.config import RunConfig, TrainingConfig
-from vaegan_jax.training.experiment import PLAY, assemble, first_state, step_of
+from vaegan_jax.training.experiment import PLAY, assemble, step_of
 from vaegan_jax.training.parallel import LIFTS, choose_devices, rounds
 
 MODELS = {

@@ -19,8 +19,9 @@ from vaegan_jax.errors import UserError
 from vaegan_jax.games import State
 from vaegan_jax.models import gan
 from vaegan_jax.training import parallel
+from vaegan_jax.training.beginning import first_state, state_shapes
 from vaegan_jax.training.config import RunConfig
-from vaegan_jax.training.experiment import PLAY, first_state, step_of
+from vaegan_jax.training.experiment import PLAY, step_of
 from vaegan_jax.training.parallel import layout, lifted, mesh_of
 
 MLP = gan.Config("mlp", latent_size=4, hidden_sizes=(16,), generator_norm="batch")
@@ -70,7 +71,7 @@ def test_a_leaf_is_split_along_its_largest_axis_that_the_devices_divide_if_it_is
 def test_a_device_holds_its_part_only(shard, monkeypatch):
     monkeypatch.setattr(parallel, "SPLIT_FROM", 64)
     experiment = experiment_of(biggan(), shard=shard)
-    state = filled(jax.eval_shape(lambda: first_state(experiment)))
+    state = filled(state_shapes(experiment))
     placed = lifted(experiment.config, step_of(experiment), jax.devices()[:4]).place(state)
     for part in ("params", "stats", "opt", "averages"):
         whole = sum(leaf.nbytes for leaf in jax.tree.leaves(getattr(state, part)))
@@ -93,6 +94,24 @@ def test_a_split_state_follows_the_trajectory_of_one_device_and_gives_its_buffer
     mesh = mesh_of(jax.devices()[:4])
     for leaf, where in zip(jax.tree.leaves(last), jax.tree.leaves(layout(last, mesh, shard)), strict=True):
         assert leaf.sharding.is_equivalent_to(where, leaf.ndim)
+
+
+def test_what_is_split_is_made_split_and_gathered_on_the_host(monkeypatch):
+    """A device may be too small for all of it."""
+    monkeypatch.setattr(parallel, "SPLIT_FROM", 16)
+    experiment = experiment_of(MLP, shard="optimizer")
+    made = first_state(experiment)
+    held = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(made))
+    assert len(jax.local_devices()) == 4 and held < 0.4 * sum(leaf.nbytes for leaf in jax.tree.leaves(made))
+    lift = lifted(experiment.config, step_of(experiment), jax.devices()[:4])
+    placed = lift.place(jax.tree.map(np.asarray, made))
+    split = [not leaf.is_fully_replicated for leaf in jax.tree.leaves(placed)]
+    collected = jax.tree.leaves(lift.collect(placed))
+    assert [isinstance(leaf, np.ndarray) for leaf in collected] == split and any(split)
+    alone = first_state(experiment._replace(config=dataclasses.replace(experiment.config, shard="none")))
+    for leaf, same, whole in zip(collected, jax.tree.leaves(made), jax.tree.leaves(alone), strict=True):
+        np.testing.assert_array_equal(leaf, same)
+        np.testing.assert_allclose(leaf, whole, rtol=1e-6)
 
 
 @pytest.mark.parametrize("over", [1, 2])
@@ -147,7 +166,7 @@ def test_a_round_on_a_mesh_of_eight_is_lowered_for_tpus_and_gpus_by_a_machine_wi
     """In bfloat16, rematerialized and split, for their compilers, that is: lowering runs neither the partitioner, which
     decides what is sent between devices, nor a check of memory."""
     experiment = experiment_of(model, shard="all")
-    state, (indices, store) = jax.eval_shape(lambda: first_state(experiment)), batch_of(experiment)
+    state, (indices, store) = state_shapes(experiment), batch_of(experiment)
     mesh = AbstractMesh((8,), ("devices",))
     where, same = layout(state, mesh, "all"), NamedSharding(mesh, PartitionSpec())
     split = NamedSharding(mesh, PartitionSpec(None, None, "devices"))

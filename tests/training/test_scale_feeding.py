@@ -13,8 +13,9 @@ from scaling import SOURCE, equations, experiment_of
 
 from vaegan_jax.models import gan
 from vaegan_jax.training import feeding, loop
+from vaegan_jax.training.beginning import state_shapes
 from vaegan_jax.training.config import TrainingConfig
-from vaegan_jax.training.experiment import PLAY, first_state, step_of
+from vaegan_jax.training.experiment import PLAY, step_of
 from vaegan_jax.training.logging import Bar, Clock
 
 MLP = gan.Config("mlp", latent_size=2, hidden_sizes=(4,))
@@ -54,7 +55,7 @@ def test_pixels_travel_as_bytes_and_become_numbers_on_the_device():
     made = experiment(rounds_per_dispatch=2)
     batch = feeding.feeder(made, SOURCE).feed(2)
     assert batch["image"].dtype == np.uint8
-    state = jax.eval_shape(lambda: first_state(made))
+    state = state_shapes(made)
     one = jax.tree.map(lambda leaf: leaf[0], batch)
     traced = jax.make_jaxpr(step_of(made))(state, one, made.key(PLAY), {})
     casts = [step for step in equations(traced.jaxpr) if step.primitive.name == "convert_element_type"]

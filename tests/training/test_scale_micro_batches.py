@@ -15,8 +15,9 @@ from vaegan_jax.games import joint
 from vaegan_jax.models import CONFIGS, gan
 from vaegan_jax.models.techniques import Techniques
 from vaegan_jax.training.accumulating import ghost
+from vaegan_jax.training.beginning import state_shapes
 from vaegan_jax.training.config import RunConfig, TrainingConfig
-from vaegan_jax.training.experiment import PLAY, assemble, first_state
+from vaegan_jax.training.experiment import PLAY, assemble
 
 PLAIN = {"generator_norm": "none", "discriminator_norm": "none"}
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("compiled_quickly")
 def field_of(model, parts):
     """Every player's gradient, and all new stats, in one move of all; in float64, from numbers by NumPy."""
     experiment = experiment_of(model, parts)
-    shapes = jax.eval_shape(lambda: first_state(experiment))
+    shapes = state_shapes(experiment)
     kind = lambda leaf: float if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf.dtype  # noqa: E731
     state = filled(jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, kind(leaf)), shapes))
     if "augmentation" in state.params:  # a probability

@@ -16,8 +16,9 @@ from vaegan_jax.dynamics.settings import CONSTANTS, Solver
 from vaegan_jax.dynamics.solvers import SOLVERS
 from vaegan_jax.errors import UserError
 from vaegan_jax.models import CONFIGS, MODELS, gan, vae
+from vaegan_jax.training.beginning import state_shapes
 from vaegan_jax.training.config import RunConfig, TrainingConfig, from_json, to_json
-from vaegan_jax.training.experiment import PLAY, assemble, first_state, reconstruct, step_of, weights_for_sampling
+from vaegan_jax.training.experiment import PLAY, assemble, reconstruct, step_of, weights_for_sampling
 from vaegan_jax.training.stopping import Diverged, finite_values
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -104,7 +105,7 @@ def test_batches_images_and_rounds_are_those_of_the_schedule_that_is_played():
 
 def filled(experiment):
     """A state whose floats NumPy draws: compiling the first one takes longer."""
-    shapes, draw = jax.eval_shape(lambda: first_state(experiment)), np.random.default_rng(0).uniform
+    shapes, draw = state_shapes(experiment), np.random.default_rng(0).uniform
     return jax.tree.map(lambda leaf: jnp.asarray(draw(0.1, 0.9, leaf.shape)).astype(leaf.dtype), shapes)
 
 

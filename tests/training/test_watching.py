@@ -10,8 +10,9 @@ import pytest
 from vaegan_jax.data import ArraySource
 from vaegan_jax.models import CONFIGS, biggan, gan, vae
 from vaegan_jax.training import watching
+from vaegan_jax.training.beginning import first_state, state_shapes
 from vaegan_jax.training.config import RunConfig, TrainingConfig
-from vaegan_jax.training.experiment import assemble, first_state, generate
+from vaegan_jax.training.experiment import assemble, generate
 from vaegan_jax.training.showing import grid_plan
 from vaegan_jax.training.watching import Utilization, Watch, leading, memory, pixel_variance, spectra
 
@@ -59,7 +60,7 @@ def test_a_kernel_of_zeros_has_none_but_zeros():
 
 def made_up(experiment):
     """A state with weights at random, and positive vectors: of positive weights, v' W u is positive."""
-    shapes, draw = jax.eval_shape(lambda: first_state(experiment)), np.random.default_rng(0)
+    shapes, draw = state_shapes(experiment), np.random.default_rng(0)
     return jax.tree.map(lambda leaf: draw.uniform(0.1, 1, leaf.shape).astype(leaf.dtype), shapes)
 
 

@@ -13,9 +13,10 @@ from vaegan_jax.games import State
 from vaegan_jax.importing import checkpoints
 from vaegan_jax.importing.found import Found
 from vaegan_jax.training import run as runs
+from vaegan_jax.training.beginning import begun
 from vaegan_jax.training.checkpoint import Checkpoints
 from vaegan_jax.training.config import RunConfig, TrainingConfig
-from vaegan_jax.training.experiment import INIT, Experiment, assemble, begun
+from vaegan_jax.training.experiment import INIT, Experiment, assemble
 
 BATCH = 2048
 """Of the papers; nothing is trained in the folder itself."""

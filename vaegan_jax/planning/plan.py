@@ -19,8 +19,9 @@ from vaegan_jax.planning.chips import GIB, Chip, chip, known
 from vaegan_jax.planning.communication import Sent, sent
 from vaegan_jax.planning.flops import Flops
 from vaegan_jax.planning.tracing import Traced, batch_of, trace
+from vaegan_jax.training.beginning import state_shapes
 from vaegan_jax.training.config import RunConfig
-from vaegan_jax.training.experiment import Experiment, first_state
+from vaegan_jax.training.experiment import Experiment
 from vaegan_jax.training.parallel import layout
 
 UNCERTAINTY = 0.3
@@ -177,7 +178,7 @@ def check_fits(experiment: Experiment, devices: Sequence[Any], data: int = 0) ->
         _check_parameters(experiment)
         return
     config, count = replace(experiment.config, devices=len(devices)), len(devices)
-    state = jax.eval_shape(lambda: first_state(experiment))
+    state = state_shapes(experiment)
     held = state_memory(experiment, state, count)
     held = held._replace(batch=data) if data else held
     has = f"each of {count} devices ({devices[0].device_kind}) has {limit / GIB:.1f} GiB"

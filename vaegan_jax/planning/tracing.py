@@ -14,8 +14,9 @@ from vaegan_jax.data.sources import DataSpec
 from vaegan_jax.games import AXIS, POOL, State
 from vaegan_jax.networks.convolution import traced_for
 from vaegan_jax.planning.program import Program, Value, flat
+from vaegan_jax.training.beginning import state_shapes
 from vaegan_jax.training.config import RunConfig
-from vaegan_jax.training.experiment import PLAY, Experiment, assemble, first_state, step_of
+from vaegan_jax.training.experiment import PLAY, Experiment, assemble, step_of
 
 PRIME = 7919
 PROBE = 64 * PRIME
@@ -46,7 +47,7 @@ def trace(config: RunConfig, spec: DataSpec, platform: str = "tpu", devices: int
     """The round that each of so many devices plays on a platform: "cpu", "gpu" or "tpu". UserError as `assemble`."""
     whole = assemble(config, spec)
     parts = config.training.micro_batches
-    state = jax.eval_shape(lambda: first_state(whole))
+    state = state_shapes(whole)
     pooled = any(POOL in tree for tree in state.stats.values())
     examples = config.batch_size // devices // parts if pooled else PROBE
     alone = replace(config, batch_size=examples * parts, devices=1, parallel="sharded", shard="none", shard_over=0)
@@ -89,6 +90,6 @@ def flops_by_xla(config: RunConfig, spec: DataSpec) -> float:
     and counts the body of a loop once, whatever its length.
     """
     experiment = assemble(replace(config, devices=1, shard="none", shard_over=0), spec)
-    state, key = jax.eval_shape(lambda: first_state(experiment)), jax.eval_shape(lambda: experiment.key(PLAY))
+    state, key = state_shapes(experiment), jax.eval_shape(lambda: experiment.key(PLAY))
     lowered = jax.jit(step_of(experiment)).lower(state, batch_of(experiment), key, {})
     return float(lowered.cost_analysis()["flops"])

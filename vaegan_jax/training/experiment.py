@@ -16,13 +16,13 @@ from vaegan_jax.data.sources import DataSpec
 from vaegan_jax.dynamics.solvers import Solved, solve
 from vaegan_jax.dynamics.wrappers import averaged_state
 from vaegan_jax.errors import UserError, check, unknown
-from vaegan_jax.games import POOL, Batch, Game, Metrics, Params, Schedule, State, Stats, example_keys, init
+from vaegan_jax.games import POOL, Batch, Game, Metrics, Params, Schedule, State, Stats, example_keys
 from vaegan_jax.models import MODELS, name_of, truncating
 from vaegan_jax.models.adversarial_game import drawn_classes
 from vaegan_jax.networks import binned
 from vaegan_jax.networks.network import init_networks
 from vaegan_jax.training.accumulating import ghost, refuse_mixing
-from vaegan_jax.training.averaging import averaged, standing_statistics, start
+from vaegan_jax.training.averaging import averaged, standing_statistics
 from vaegan_jax.training.config import RunConfig
 
 INIT, PLAY, SAMPLES, STANDING, AUGMENT = range(5)
@@ -130,21 +130,6 @@ def again(experiment: Experiment) -> Experiment:
     """The same with other noise, for a run that is rolled back."""
     config = experiment.config
     return experiment._replace(config=dataclasses.replace(config, rolled_back=config.rolled_back + 1))
-
-
-def first_state(experiment: Experiment) -> State:
-    """The state before round 0, a pure function of the seed."""
-
-    def make(key: jax.Array) -> State:
-        networks = experiment.model.networks(experiment.config.model, experiment.spec)
-        return begun(experiment, *init_networks(networks, key))
-
-    return jax.jit(make)(experiment.key(INIT))
-
-
-def begun(experiment: Experiment, params: Params, stats: Stats) -> State:
-    """The state before round 0 of networks that are there: their optimizers and averages begin."""
-    return start(experiment.solved.start(init(experiment.solved.game, params, stats)), experiment.averages)
 
 
 def step_of(experiment: Experiment):

@@ -7,6 +7,7 @@ process finds wrong ends all of them with the same line (`everywhere`), and so d
 import contextlib
 import itertools
 import json
+import math
 import os
 import socket
 import sys
@@ -30,6 +31,8 @@ HEARTBEAT_SECONDS = 100
 """After this long without a sign of life a machine counts as lost; a process that dies is noticed at once."""
 GRACE_SECONDS = 2
 """What a process is given to end by itself when another one has; all end together when they agree to."""
+PIECE_BYTES = 2**28
+"""How much of a state is sent to other processes at once."""
 WAIT = 24 * 60 * 60 * 1000
 """How long, in milliseconds, a process waits for what another one has to tell; longer than any preparation takes."""
 LOST = 4
@@ -152,18 +155,25 @@ def check_alike(facts: dict[str, Any]) -> None:
 
 
 def from_first(tree: Any) -> Any:
-    """Arrays as the first process has them, bit for bit; the others give arrays of the same shapes and types."""
+    """Arrays as the first process has them, bit for bit, on the host; the others give arrays or shapes like them."""
     if process_count() == 1:
         return tree
     from jax.experimental import multihost_utils
 
-    arrays = jax.tree.map(np.asarray, tree)
-    sent = multihost_utils.broadcast_one_to_all(  # as bytes: its sum over processes would turn -0.0 into 0.0
-        jax.tree.map(lambda array: np.frombuffer(array.tobytes(), np.uint8), arrays)
+    leaves, structure = jax.tree.flatten(tree)
+    sizes = [math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves]
+    # As bytes, because a sum over processes would turn -0.0 into 0.0; in pieces, because devices may be small.
+    mine = b"".join(np.asarray(leaf).tobytes() for leaf in leaves) if first() else bytes(sum(sizes))
+    pieces = [mine[begin : begin + PIECE_BYTES] for begin in range(0, len(mine), PIECE_BYTES)]
+    sent = b"".join(
+        np.asarray(multihost_utils.broadcast_one_to_all(np.frombuffer(piece, np.uint8))).tobytes() for piece in pieces
     )
-    return jax.tree.map(
-        lambda array, got: np.frombuffer(np.asarray(got).tobytes(), array.dtype).reshape(array.shape), arrays, sent
-    )
+    ends = itertools.accumulate(sizes)
+    arrays = [
+        np.frombuffer(sent[end - size : end], leaf.dtype).reshape(leaf.shape)
+        for leaf, size, end in zip(leaves, sizes, ends, strict=True)
+    ]
+    return jax.tree.unflatten(structure, arrays)
 
 
 def union(numbers: list[int]) -> list[int]:

@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from vaegan_jax.errors import UserError, check
 from vaegan_jax.games import POOL, Params, State, Stats
 from vaegan_jax.networks.binned import COLLECTION as BINS
+from vaegan_jax.training.beginning import begun, state_shapes
 from vaegan_jax.training.checkpoint import digest, flatten
-from vaegan_jax.training.experiment import Experiment, begun, first_state, means
+from vaegan_jax.training.experiment import Experiment, means
 from vaegan_jax.training.reading import read
 
 SHOWN = 4
@@ -31,7 +32,7 @@ def facts(experiment: Experiment) -> dict[str, Any]:
     """
     folder = Path(experiment.config.initial)
     source, state, step = read(folder)
-    template = jax.eval_shape(lambda: first_state(experiment))
+    template = state_shapes(experiment)
     _fresh(experiment, source, _leaves(template.params, template.stats), _leaves(state.params, state.stats))
     return {"run": str(folder), "round": step, "sha256": digest(flatten(state))}
 

@@ -18,10 +18,11 @@ from vaegan_jax.planning.plan import check_fits
 from vaegan_jax.training import hosts
 from vaegan_jax.training import run as runs
 from vaegan_jax.training.accumulating import ghost
+from vaegan_jax.training.beginning import state_shapes
 from vaegan_jax.training.checkpoint import Arrays
 from vaegan_jax.training.collapse import BACK
 from vaegan_jax.training.config import RunConfig, to_json
-from vaegan_jax.training.experiment import PLAY, Experiment, again, assemble, check_of_use, first_state, step_of
+from vaegan_jax.training.experiment import PLAY, Experiment, again, assemble, check_of_use, step_of
 from vaegan_jax.training.feeding import bytes_of, feeder, fingerprint, on_device
 from vaegan_jax.training.initial import facts as begins_with
 from vaegan_jax.training.logging import Clock
@@ -172,7 +173,7 @@ def _played(
 ) -> tuple[State, int, str]:
     """From round `done` to the end, or to what ends it before: a signal, or the writer's verdict, which is returned."""
     verdict = hosts.by_first(lambda: writer.overdue())
-    state = hosts.from_first(writer.state if writer else first_state(experiment))
+    state = hosts.from_first(writer.state if writer else state_shapes(experiment))
     feeding = feeder(experiment, source, done, *hosts.part())
     state, store, key = (lift.place(tree) for tree in (state, feeding.store, experiment.key(PLAY)))
 
@@ -258,7 +259,7 @@ def _plan(experiment: Experiment, source: Source, devices: list) -> str:
 def _ghost(experiment: Experiment) -> str:
     if experiment.config.training.micro_batches == 1:
         return ""
-    return ghost(experiment.config, jax.eval_shape(lambda: first_state(experiment)).stats)
+    return ghost(experiment.config, state_shapes(experiment).stats)
 
 
 @contextmanager

@@ -38,7 +38,8 @@ class Lift(NamedTuple):
     step: Callable[..., tuple[Any, dict[str, jax.Array]]]
     place: Callable[[Any], Any]
     collect: Callable[[Any], Any]
-    """One device's copy, as arrays of that device. The next step takes the buffers: use the copy before it."""
+    """One device's copy, as arrays of that device, or of the host where they are split: a device may be too small for
+    all of it. The next step takes the buffers: use the copy before it."""
     flops: Callable[[], int]
     """Floating point operations in products of a round, on all devices; 0 before the first (`planning.flops`)."""
     together: bool = False
@@ -155,7 +156,7 @@ def pmapped(step: Callable[..., tuple[Any, Any]], devices: Sequence[jax.Device])
     mapped = jax.pmap(
         step, AXIS, in_axes=(0, 0, None, None, 0), out_axes=(0, None), donate_argnums=0, devices=list(devices)
     )
-    along, given = NamedSharding(mesh_of(devices), PartitionSpec(AXIS)), []
+    along, given = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS)), []
 
     def lifted(state, batch, count, key, store):
         batch = jax.tree.map(lambda leaf: _deal(leaf, here), batch)
@@ -241,15 +242,15 @@ def _put(leaf: Any, sharding: NamedSharding) -> jax.Array:
     return jax.make_array_from_callback(leaf.shape, sharding, leaf.__getitem__)
 
 
-def _whole(leaf: jax.Array) -> jax.Array:
-    """A leaf as one local device has it, or would have it: one that is split is gathered, by way of the host."""
+def _whole(leaf: jax.Array) -> jax.Array | np.ndarray:
+    """A leaf as one local device has it, or, where it is split, gathered on the host."""
     if leaf.is_fully_replicated:
         return leaf.addressable_data(0)
     if leaf.is_fully_addressable:
-        return jnp.asarray(np.asarray(leaf))
+        return np.asarray(leaf)
     from jax.experimental import multihost_utils
 
-    return jnp.asarray(multihost_utils.process_allgather(leaf, tiled=True))
+    return multihost_utils.process_allgather(leaf, tiled=True)
 
 
 def _flops(traced: list[Any]) -> int:

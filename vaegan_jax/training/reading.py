@@ -15,13 +15,13 @@ from vaegan_jax.data.augmentation import augmented_shape, middle
 from vaegan_jax.data.sources import DataSpec
 from vaegan_jax.errors import Caution, UserError, check
 from vaegan_jax.games import State
+from vaegan_jax.training.beginning import state_shapes
 from vaegan_jax.training.checkpoint import Arrays, Checkpoints, digest, unflatten
 from vaegan_jax.training.config import build, to_json
 from vaegan_jax.training.experiment import (
     Experiment,
     assemble,
     class_numbers,
-    first_state,
     generate,
     reconstruct,
     weights_for_sampling,
@@ -44,7 +44,7 @@ def read(run: Path | str, at: int | None = None) -> tuple[Experiment, State, int
     step, arrays, damage = _restore(folder, at)
     for told in damage:
         warnings.warn(f"{folder}: {told}; falling back to that of round {step:,}", Caution, stacklevel=2)
-    state = unflatten(jax.eval_shape(lambda: first_state(experiment)), arrays)
+    state = unflatten(state_shapes(experiment), arrays)
     return experiment, jax.tree.map(jnp.asarray, state), step
 
 

@@ -17,10 +17,11 @@ from vaegan_jax.evaluation.cards import Score
 from vaegan_jax.games import State, describe
 from vaegan_jax.training import collapse
 from vaegan_jax.training import run as runs
+from vaegan_jax.training.beginning import first_state, state_shapes
 from vaegan_jax.training.checkpoint import Checkpoints, digest, flatten, unflatten
 from vaegan_jax.training.collapse import BACK
 from vaegan_jax.training.config import RunConfig
-from vaegan_jax.training.experiment import Experiment, again, first_state
+from vaegan_jax.training.experiment import Experiment, again
 from vaegan_jax.training.initial import beginning
 from vaegan_jax.training.logging import Bar, MetricsLog
 from vaegan_jax.training.measuring import Instruments
@@ -70,16 +71,17 @@ class Writer:
 
         What was damaged is told and set aside.
         """
-        # On the host: the devices' memory is for what is trained.
-        self.state, restored = jax.tree.map(np.asarray, first_state(self._experiment)), self._checkpoints.restore()
+        restored = self._checkpoints.restore()
         if restored is None:
+            # On the host: the devices' memory is for what is trained.
+            self.state = jax.tree.map(np.asarray, first_state(self._experiment))
             self._begin_with_another()
             return 0
         step, arrays, damage = restored
         for told in damage:
             self.console.print(f"{told}; falling back to the checkpoint of round {step:,}", style="yellow")
         self._checkpoints.set_aside(after=step)
-        self.state = unflatten(self.state, arrays)
+        self.state = unflatten(state_shapes(self._experiment), arrays)
         return step
 
     def _begin_with_another(self) -> None:
