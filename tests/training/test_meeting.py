@@ -107,6 +107,21 @@ def test_a_process_that_was_stopped_while_it_waited_may_come_again(coordinator):
     assert answers == [""]
 
 
+@pytest.mark.parametrize("said", [b"SSH-2.0-OpenSSH_9.2\n", b"\x00\x00\x12\x04\xfe\xff"])
+def test_another_program_at_the_address_is_told(said, coordinator):
+    """JAX's own service, once the others have met, answers in bytes that are no text."""
+    with socket.create_server(("127.0.0.1", int(coordinator.split(":")[1]))) as other:
+
+        def answer():
+            connection, _ = other.accept()
+            connection.sendall(said)
+            connection.close()
+
+        threading.Thread(target=answer).start()
+        (answered,), seconds = told(coordinator, (2, 1))
+    assert answered.startswith(f"at {coordinator} is no process that waits for others: ") and seconds < 5
+
+
 @pytest.mark.skipif(not os.path.exists("/proc/net/if_inet6"), reason="no IPv6 here")
 def test_the_address_may_be_of_ipv6(coordinator):
     six = f"[::1]:{coordinator.split(':')[1]}"

