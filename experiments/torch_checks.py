@@ -115,8 +115,9 @@ def _losses(experiment: Experiment, params: Params, stats: Stats, given: dict[st
             told |= {f"the vectors of {name}": jnp.sort(jnp.stack(powers))} if powers else {}
         return told
 
-    # Compiled for once, not for speed.
-    return jax.jit(both, compiler_options={"xla_backend_optimization_level": 0})(params)
+    # Compiled for once, not for speed; on GPUs that option is another one.
+    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
+    return jax.jit(both, compiler_options=options)(params)
 
 
 def _peer_losses(peer: torch_peers.GAN, given: dict[str, Any]) -> dict[str, torch.Tensor]:

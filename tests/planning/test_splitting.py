@@ -39,7 +39,7 @@ def compiled(experiment, state):
     where = layout(state, mesh, shard)
     same, split = (jax.NamedSharding(mesh, jax.P(*axes)) for axes in ((), (None, None, mesh.axis_names)))
     ways = {"in_shardings": (where, split, same, same), "out_shardings": (where, same)}
-    step = jax.jit(split_between(step_of(experiment), devices, shard, over), **ways, donate_argnums=0, keep_unused=True)
+    step = jax.jit(split_between(step_of(experiment), mesh, shard), **ways, donate_argnums=0, keep_unused=True)
     key = jax.eval_shape(lambda: experiment.key(PLAY))
     return step.lower(state, batch_of(experiment), key, {}).compile(compiler_options=QUICK)
 

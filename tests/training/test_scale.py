@@ -162,17 +162,22 @@ def test_what_cannot_be_split_is_refused():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", [biggan(precision="bfloat16", rematerialize=True)], ids=["biggan"])
-def test_a_round_on_a_mesh_of_eight_is_lowered_for_tpus_and_gpus_by_a_machine_without(model):
-    """In bfloat16, rematerialized and split, for their compilers, that is: lowering runs neither the partitioner, which
-    decides what is sent between devices, nor a check of memory."""
+def test_rounds_on_a_mesh_of_eight_are_lowered_for_tpus_and_gpus_by_a_machine_without(model, monkeypatch):
+    """Two rounds a dispatch in bfloat16, rematerialized and split over 4 devices twice, for their compilers, that is:
+    lowering runs neither the partitioner, which decides what is sent between devices, nor a check of memory."""
+    monkeypatch.setattr(parallel, "SPLIT_FROM", 64)
     experiment = experiment_of(model, shard="all")
     state, (indices, store) = state_shapes(experiment), batch_of(experiment)
-    mesh = AbstractMesh((8,), ("devices",))
+    batch = {name: jax.ShapeDtypeStruct((2, *leaf.shape), leaf.dtype) for name, leaf in indices.items()}
+    mesh = AbstractMesh((2, 4), ("copies", "devices"))
     where, same = layout(state, mesh, "all"), NamedSharding(mesh, PartitionSpec())
-    split = NamedSharding(mesh, PartitionSpec(None, None, "devices"))
-    step = jax.jit(step_of(experiment), in_shardings=(where, split, same, same), out_shardings=(where, same))
+    assert sum(not place.is_fully_replicated for place in jax.tree.leaves(where)) > 20
+    split = NamedSharding(mesh, PartitionSpec(None, None, None, ("copies", "devices")))
+    step = parallel.rounds(parallel.split_between(step_of(experiment), mesh, "all"), 2)
+    step = jax.jit(step, in_shardings=(where, split, same, same, same), out_shardings=(where, same))
     key = jax.eval_shape(lambda: experiment.key(PLAY))
-    lowered = jax.export.export(step, platforms=("tpu", "cuda"))(state, indices, key, store)
+    given = (state, batch, jax.ShapeDtypeStruct((), jnp.int32), key, store)
+    lowered = jax.export.export(step, platforms=("tpu", "cuda"))(*given)
     assert lowered.platforms == ("tpu", "cuda") and lowered.nr_devices == 8
     assert "bf16" in lowered.mlir_module()
 

@@ -54,7 +54,7 @@ class Score(nn.Module):
         if self.minibatch != "none":
             layer = {"discrimination": MinibatchDiscrimination, "deviation": MinibatchDeviation}[self.minibatch]
             features = layer()(features)
-        layer = partial(Dense, kernel_init=self.kernel_init, spectral=self.spectral)
+        layer = partial(Dense, kernel_init=self.kernel_init, spectral=self.spectral, precise=True)
         score = layer(1, name="score")(features, train)[:, 0]
         if labels is not None:
             embed = layer(features.shape[1], use_bias=False, name="projection")

@@ -14,6 +14,8 @@ from vaegan_jax.training.config import RunConfig, Shard
 
 MOST_PARTS = 16
 """Micro-batches up to which something that fits is looked for."""
+WORTH = 0.05
+"""Share of a split state that has to be saved by having it several times, over fewer devices each."""
 MOST_TIMES = 64
 """Times as many devices up to which something that fits is looked for."""
 
@@ -38,15 +40,18 @@ class Planner:
         return plan(config, self._spec, self.on, self._utilization, self._traced(config))
 
     def split(self, config: RunConfig, shard: Shard) -> RunConfig:
-        """A configuration with a split state, over as many devices as leave least of it on each: all, if they do.
+        """A configuration with a split state: over all devices, or over as many as leave least of it on each.
 
-        More devices have fewer leaves that they divide. Raises UserError as `plan.plan`.
+        More devices have fewer leaves that they divide. Over fewer only where that saves `WORTH` of what all would
+        hold. Raises UserError as `plan.plan`.
         """
         devices, state = max(config.devices, 1), self._traced(config).state
         rows = [0, *(2**power for power in range(devices.bit_length() - 2, 0, -1) if devices % 2**power == 0)]
         ways = [replace(config, shard=shard, shard_over=over) for over in rows if shard != "none" or not over]
         experiment = self._traced(config).experiment
-        return min(ways, key=lambda way: state_memory(experiment._replace(config=way), state, devices).state)
+        held = [state_memory(experiment._replace(config=way), state, devices).state for way in ways]
+        best = min(range(len(ways)), key=held.__getitem__)
+        return ways[best] if held[best] < (1 - WORTH) * held[0] else ways[0]
 
     def _traced(self, config: RunConfig) -> Traced:
         devices = max(config.devices, 1)

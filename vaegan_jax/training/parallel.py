@@ -95,12 +95,11 @@ def layout(state: State, mesh: Mesh | AbstractMesh, shard: Shard) -> State:
 
 
 def split_between(
-    step: Callable[..., tuple[Any, Any]], devices: Sequence[jax.Device], shard: Shard, over: int = 0
+    step: Callable[..., tuple[Any, Any]], mesh: Mesh | AbstractMesh, shard: Shard
 ) -> Callable[..., tuple[Any, Any]]:
     """A step of one round for `sharded` with the same split: what is split between rounds is whole within a field."""
     if shard == "none":
         return step
-    mesh = mesh_of(devices, over)
 
     def one(state, *rest):
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # which `games.whole` asks for
@@ -190,8 +189,8 @@ def lifted(config: RunConfig, step: Callable[..., tuple[Any, Any]], devices: Seq
     limit = config.training.rounds_per_dispatch
     if config.parallel == "pmapped":
         return pmapped(rounds(step, limit), devices)
-    how = (devices, config.shard, config.shard_over)
-    return sharded(rounds(split_between(step, *how), limit), *how)
+    step = split_between(step, mesh_of(devices, config.shard_over), config.shard)
+    return sharded(rounds(step, limit), devices, config.shard, config.shard_over)
 
 
 def choose_devices(config: RunConfig) -> list[jax.Device]:
