@@ -24,8 +24,9 @@ TINY = 1e-12
 def normalize(
     module: nn.Module, kernel: Float[Array, "*inputs out"], train: bool, transposed: bool = False
 ) -> Float[Array, "*inputs out"]:
-    """kernel / sigma in at least float32, of which TPUs drop no digits here, with the vectors u (out,) and v (inputs,) of `module` (eqs. 8 to 12).
+    """kernel / sigma in at least float32, with the vectors u (out,) and v (inputs,) of `module` (eqs. 8 to 12).
 
+    Products have all digits of float32, of which TPUs drop two thirds by default.
     The kernel is the matrix W of its last dimension by all others, [k k c_in, c_out]; with `transposed`, for kernels
     stored [k, k, c_out, c_in], the last two change places first. In training v <- W u / |W u|, u <- W' v / |W' v|,
     once; else both are left as they are. sigma = v' W u, with constant u and v: d sigma / d W = v u'.
