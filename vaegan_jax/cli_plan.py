@@ -94,6 +94,8 @@ def of_model(
     planner = changes.Planner(spec, on, utilization)
     made = planner(config)
     wanted = images or (steps * made.images if steps else _paper(config.model, resolution))
+    if not as_json:  # the alternatives take longer
+        print("\n".join(telling.lines(made, utilization, wanted)), flush=True)
     counted = {"xla": flops_by_xla(config, spec)} if xla else {}
     others = [] if brief else changes.alternatives(planner, config)
     ways = [] if brief or made.fits else changes.fitting(planner, config)
@@ -104,13 +106,12 @@ def of_model(
         }
         print(json.dumps(telling.facts(made, wanted) | counted | told, indent=2))
         return
-    lines = telling.lines(made, utilization, wanted)
-    lines += [f"{'XLA counts':12} {counted['xla'] / 1e12:,.4g} TFLOP a round, loops once"] if xla else []
+    lines = [f"{'XLA counts':12} {counted['xla'] / 1e12:,.4g} TFLOP a round, loops once"] if xla else []
     for title, found in (("One change at a time", others), ("It fits with", ways)):
         lines += [f"\n{title}:", *telling.table(found)] if found else []
     if not (brief or made.fits or ways):
         lines.append("\nNo number of micro-batches, no rematerialization and no more devices make it fit.")
-    print("\n".join(lines))
+    print("\n".join(lines), end="\n" if lines else "")
 
 
 def chosen(words: Sequence[str]) -> tuple[Callable[..., None], int]:

@@ -113,7 +113,7 @@ def deep_block(a, b, norms=0):
 
 @pytest.mark.parametrize("side", [32, 64, 128])
 def test_biggan_deep_has_the_parameters_of_its_blocks(side):
-    """At 128 pixels those of the weights and of the paper, counted above; at 32 and 64 stages are as BigGAN-PyTorch's."""
+    """At 128 pixels those of the weights and of the paper, counted above; at 32 and 64 those of BigGAN-PyTorch."""
     width, told = 128, 128 + SHARED
     wide = [width * relative for relative in UP[side]]
     expected = CLASSES * SHARED + (told + 1) * 16 * wide[0] + 2 * wide[-1] + convolution(wide[-1], 3)
