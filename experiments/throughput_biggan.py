@@ -6,8 +6,8 @@
 
 Aim: on a CPU at least as many images a second as PyTorch with the same networks, losses, Adam and averages has at its
 best (channels-last, fused Adam, and torch.compile where it works); on a GPU, with autocast to bfloat16, 1.5 times as
-many, and 40 % of the rate at which the same chip multiplies large matrices. Turns are taken one after the other, so that a
-noisy neighbor hits all alike; ratios are medians of neighboring turns.
+many, and 40 % of the rate at which the same chip multiplies large matrices. Turns are taken one after the other, so
+that a noisy neighbor hits all alike; ratios are medians of neighboring turns.
 
 A round is two moves of the discriminator and one of the generator, whole, as `vaegan train` runs it. Its operations,
 two for a multiplication and addition, are counted by `vaegan_jax.planning` for the library, and taken for PyTorch's as
