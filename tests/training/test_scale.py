@@ -169,7 +169,7 @@ def test_rounds_on_a_mesh_of_eight_are_lowered_for_tpus_and_gpus_by_a_machine_wi
     experiment = experiment_of(model, shard="all")
     state, (indices, store) = state_shapes(experiment), batch_of(experiment)
     batch = {name: jax.ShapeDtypeStruct((2, *leaf.shape), leaf.dtype) for name, leaf in indices.items()}
-    mesh = AbstractMesh((2, 4), ("copies", "devices"))
+    mesh = AbstractMesh((2, 4), ("copies", "devices"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
     where, same = layout(state, mesh, "all"), NamedSharding(mesh, PartitionSpec())
     assert sum(not place.is_fully_replicated for place in jax.tree.leaves(where)) > 20
     split = NamedSharding(mesh, PartitionSpec(None, None, None, ("copies", "devices")))

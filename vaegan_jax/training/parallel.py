@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from vaegan_jax.errors import UserError, check
 from vaegan_jax.games import AXIS, State
@@ -111,7 +111,8 @@ def split_between(
 
 def mesh_of(devices: Sequence[jax.Device], over: int = 0) -> Mesh:
     """The devices in rows of `over`, in one row for 0. A split state is split over a row; the next has it again."""
-    return Mesh(np.array(devices).reshape(-1, over or len(devices)), (COPIES, AXIS))
+    rows = np.array(devices).reshape(-1, over or len(devices))
+    return Mesh(rows, (COPIES, AXIS), axis_types=(AxisType.Auto,) * 2)
 
 
 def sharded(
