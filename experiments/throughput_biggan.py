@@ -273,12 +273,12 @@ def measure(case: Case, turns: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    jax.config.update("jax_num_cpu_devices", CORES)
     parser = options(__doc__, runs=False)
     parser.add_argument("--batch", type=int, default=0, help="on a GPU; 0: the largest that both sides can hold")
     parser.add_argument("--turns", type=int, default=TURNS, help="turns of each contender (default: %(default)s)")
     parser.add_argument("--alone", choices=(LIBRARY, TUNED, COMPILED), help="only one side, at a batch, as JSON")
     arguments = parser.parse_args()
+    jax.config.update("jax_num_cpu_devices", CORES)
     try:
         import torch
         import torch_peers
