@@ -174,8 +174,8 @@ def main() -> None:
     if arguments.part == "small":
         results["claims"] = claims(results)
     report(f"biggan_cifar_{arguments.part}", results, [arguments.seed])
-    for name, row in [*scores.items()][:1]:
-        draw(f"biggan_cifar_{arguments.part}_curve", curve(name, row))
+    if scores:  # the distance is told first
+        draw(f"biggan_cifar_{arguments.part}_curve", curve(*next(iter(scores.items()))))
     for name, row in scores.items():
         best, final = row["best"], row["final"]
         print(f"{name}: best {best['value']:.4g} at round {best['step']:,}, final {final['value']:.4g}")

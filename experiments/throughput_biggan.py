@@ -78,8 +78,8 @@ def one_device(experiment: Experiment, source: Any, turns: int) -> dict[str, flo
     """How much longer the same rounds take on one device of a CPU; by neighboring turns."""
     if experiment.config.devices == 1:
         return {}
-    alone = experiment._replace(config=replace(experiment.config, devices=1))
-    contenders = {"one": library(alone, source), "all": library(experiment, source)}
+    single = experiment._replace(config=replace(experiment.config, devices=1))
+    contenders = {"one": library(single, source), "all": library(experiment, source)}
     for run in contenders.values():
         run(1)
     times, _ = in_turns({name: partial(run, 2) for name, run in contenders.items()}, turns)

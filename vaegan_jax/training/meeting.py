@@ -62,7 +62,7 @@ def _receive(listener: socket.socket, count: int, coordinator: str, seconds: flo
                 continue  # a stranger
             else:
                 wrong = _misfit(index, theirs, count, came)
-                came[index if not wrong else -1] = connection
+                came[index if not wrong else -1] = connection  # one that does not fit is answered as well
         for connection in came.values():
             with contextlib.suppress(OSError):
                 connection.sendall(f"{OURS + wrong if wrong else FITS}\n".encode())
